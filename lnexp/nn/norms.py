@@ -89,7 +89,7 @@ class RMSDense(nn.Module):
 
 
 class WeightNorm(Norm):
-    """Weight normalisation (Salimans and Kingma 2016): w = g v / |v| per unit, g starting at |v|, so that nothing changes at first."""
+    """Weight normalisation (Salimans and Kingma 2016): w = g v / |v| per unit; g starts at |v|, the layer as it was."""
 
     name = "wn"
 

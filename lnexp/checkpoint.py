@@ -1,0 +1,48 @@
+"""Checkpoints that survive anything: written beside the last one and renamed, checked when read."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+LATEST, BEFORE = "ckpt.pt", "ckpt.prev.pt"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that at every moment either its old or its new content is there, whole."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Make `state` the latest checkpoint of a folder, keeping the one before it."""
+    buffer = io.BytesIO()  # torch.save cannot tell a full disk from a broken file; writing bytes can
+    torch.save(state, buffer)
+    if (folder / LATEST).exists():
+        os.replace(folder / LATEST, folder / BEFORE)
+    write_whole(folder / LATEST, buffer.getvalue())
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """A checkpoint's state, or None where the file is absent, truncated or damaged.
+
+    Every byte is checked against the archive's own checksums, since a flipped bit in a weight would go unnoticed otherwise.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return None
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError, NotImplementedError, OSError):
+        return None

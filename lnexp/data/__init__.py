@@ -1,0 +1,1 @@
+"""Data sets: where their bytes come from, and what they hold."""

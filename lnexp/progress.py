@@ -1,0 +1,61 @@
+"""What a run shows on the terminal: a bar where there is one, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+
+from tqdm import tqdm
+
+LINE_EVERY = 10.0  # seconds between two plain lines, at least
+
+
+class Progress:
+    """Rate, loss and time left of one run.
+
+    Args:
+        title: what is running, such as "mnist/ln-b128-s0-1a2b3c4d".
+        place: for one of several runs, "3 of 30".
+        shown: False prints nothing (all but the first process of a team).
+        bar: True draws a bar, None decides by whether stderr is a terminal.
+    """
+
+    def __init__(self, title: str, place: str = "", shown: bool = True, bar: bool | None = None) -> None:
+        self.title = f"{title} ({place})" if place else title
+        self.shown = shown
+        self.bar_wanted = sys.stderr.isatty() if bar is None else bar
+        self.bar: tqdm | None = None
+
+    def start(self, step: int, steps: int) -> None:
+        """Begin at update `step` of `steps`."""
+        self.steps, self.first, self.began, self.last_line = steps, step, time.monotonic(), float("-inf")
+        if self.shown and self.bar_wanted:
+            self.bar = tqdm(total=steps, initial=step, desc=self.title, unit="update", dynamic_ncols=True, smoothing=0.1)
+
+    def step(self) -> None:
+        """One more update is done."""
+        if self.bar is not None:
+            self.bar.update()
+
+    def show(self, step: int, values: Mapping[str, float], now: bool = False) -> None:
+        """Show the newest values; plain lines appear at most every ten seconds unless it must be `now`."""
+        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self.bar is not None:
+            self.bar.set_postfix_str(text, refresh=False)
+        elif self.shown and (now or time.monotonic() - self.last_line >= LINE_EVERY):
+            self.last_line = time.monotonic()
+            spent = self.last_line - self.began
+            rate = (step - self.first) / spent if spent > 0 else 0.0
+            left = f"{(self.steps - step) / rate:.0f} s left" if rate else ""
+            print(f"{self.title}  {step}/{self.steps}  {text}  {rate:.1f} updates/s  {left}", file=sys.stderr, flush=True)
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        if self.shown:
+            tqdm.write(line, file=sys.stderr)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

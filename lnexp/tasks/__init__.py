@@ -1,0 +1,8 @@
+"""The experiments. To add one: a file here, a line in TASKS, a yaml in configs/task."""
+
+from lnexp.tasks.base import Batch, Batches, Curve, Task
+from lnexp.tasks.mnist import MNIST
+
+TASKS: dict[str, type[Task]] = {t.name: t for t in (MNIST,)}
+
+__all__ = ["TASKS", "Batch", "Batches", "Curve", "Task"]
