@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 
+from hydra._internal.utils import get_args_parser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,11 +23,12 @@ NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 def cli(main: Callable[[], None]) -> int:
     """Call Hydra's main function; 0 when all is well, 2 after a mistake of the user, 130 after Ctrl-C."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us, not to Hydra's own printer
-    overrides = [a for a in sys.argv[1:] if not a.startswith("-")]
-    if {"--help", "-h"} & set(sys.argv) and not any(o.startswith("task=") for o in overrides):
+    given, _ = get_args_parser().parse_known_args()
+    overrides = given.overrides
+    if given.help and not any(o.startswith("task=") for o in overrides):
         sys.argv.append("task=mnist")  # Hydra composes a configuration even to print its help
     try:
-        if "--multirun" in sys.argv or "-m" in sys.argv or any(a.startswith("experiment=") for a in overrides):
+        if given.multirun or any(o.startswith("experiment=") for o in overrides):
             from lnexp.config import expand
 
             os.environ[JOBS] = str(len(expand(overrides)))

@@ -73,9 +73,9 @@ def make_task(cfg: DictConfig, device: str) -> Task:
     """The task of a run with its data ready, or a UserError that says what is missing."""
     from lnexp.tasks import TASKS
 
-    options = OmegaConf.to_container(cfg.task)
-    assert isinstance(options, dict)
-    return TASKS[options.pop("name")](**options, data=cfg.data, data_dir=Path(cfg.data_dir), device=device)
+    options: Any = OmegaConf.to_container(cfg.task)
+    make: Any = TASKS[options.pop("name")]
+    return make(**options, data=cfg.data, data_dir=Path(cfg.data_dir), device=device)
 
 
 def check(cfg: DictConfig) -> None:

@@ -66,7 +66,7 @@ def run(cfg: DictConfig, place: str = "", bar: bool | None = None) -> dict[str, 
         sink = make_sink(cfg, name, config.identity(cfg), task.curves)
         log = RunLog(folder, cfg, environment(cfg.threads, team.device), Progress(name, place, bar=bar), sink)
         try:
-            summary = fit(task, norm, cfg, team, log)
+            summary = fit(task, norm, cfg, team, log) or {}
         finally:
             log.close()
     print(f"{name} {summary['status']}: {outline(summary)}  ({folder})", file=sys.stderr)

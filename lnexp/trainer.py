@@ -50,9 +50,8 @@ def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None)
         losses += state["losses"][team.rank]
         step, summed, seconds = state["step"], state["summed"], state["seconds"]
 
-    per_epoch = len(task.batches("train", cfg.batch_size, cfg.seed))
-    steps = min(n for n in (cfg.max_updates, cfg.epochs and cfg.epochs * per_epoch) if n is not None)
-    log_every, eval_every, save_every = cfg.log_every, cfg.eval_every or per_epoch, cfg.checkpoint_every or steps
+    per_epoch, steps, eval_every = schedule(task, cfg)
+    log_every, save_every = cfg.log_every, cfg.checkpoint_every or steps
     if log:
         log.progress.start(step, steps)
 
@@ -101,6 +100,13 @@ def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None)
 
     team.wait()
     return log.finish(status, task.curves) if log else None
+
+
+def schedule(task: Task, cfg: DictConfig) -> tuple[int, int, int]:
+    """Updates in an epoch, in the whole run, and between two evaluations."""
+    per_epoch = len(task.batches("train", cfg.batch_size, cfg.seed))
+    ends = [n for n in (cfg.max_updates, cfg.epochs and cfg.epochs * per_epoch) if n is not None]
+    return per_epoch, min(ends), cfg.eval_every or per_epoch
 
 
 def make_optimizer(model: nn.Module, cfg: DictConfig) -> torch.optim.Optimizer:

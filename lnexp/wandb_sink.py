@@ -97,7 +97,7 @@ class WandbSink:
         import wandb
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        quiet = {
+        quiet: dict[str, Any] = {
             "console": "off",
             "disable_git": True,
             "x_disable_stats": True,

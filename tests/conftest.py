@@ -61,7 +61,12 @@ def smoke(digits: Path, tmp_path: Path) -> list[str]:
     ]
 
 
-def train(*overrides: str, launcher: tuple[str, ...] = (sys.executable,), **environment: str) -> subprocess.CompletedProcess:
-    """The real command, as a user gives it."""
+def environ(**changed: str | None) -> dict[str, str]:
+    """The environment with some variables changed, those that are None left out."""
+    return {k: v for k, v in {**os.environ, **changed}.items() if v is not None}
+
+
+def train(*overrides: str, launcher: tuple[str, ...] = (sys.executable,), **changed: str | None) -> subprocess.CompletedProcess:
+    """The real command, as a user gives it, in a changed environment."""
     command = [*launcher, str(paths.ROOT / "train.py"), *overrides]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, cwd=paths.ROOT, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, env=environ(**changed), cwd=paths.ROOT, timeout=300)

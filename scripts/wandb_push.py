@@ -1,0 +1,35 @@
+"""Show finished runs to Weights & Biases, each under its own id: python scripts/wandb_push.py results/runs/mnist/ln-b128-s0-*"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from lnexp.config import identity, run_id
+from lnexp.runlog import finished, read_rows
+from lnexp.tasks import TASKS
+from lnexp.wandb_sink import WandbSink
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="RUN", help="run folders")
+    parser.add_argument("--mode", choices=("auto", "online", "offline"), default="auto", help="auto: online with credentials")
+    parser.add_argument("--project", default="lnexp")
+    parser.add_argument("--entity", default=None, help="W&B user or team")
+    arguments = parser.parse_args()
+    for folder in arguments.folders:
+        summary = finished(folder)
+        if summary is None:
+            print(f"{folder}: not a finished run, left out", file=sys.stderr)
+            continue
+        cfg = OmegaConf.load(folder / "config.yaml")
+        assert isinstance(cfg, DictConfig)
+        values = {**identity(cfg), "env": json.loads((folder / "env.json").read_text())[-1]}
+        where = folder.resolve().parents[2]
+        curves = TASKS[cfg.task.name].curves
+        sink = WandbSink(arguments.mode, run_id(cfg), values, curves, where, arguments.project, arguments.entity)
+        sink.start(read_rows(folder))
+        sink.finish(summary)
+        print(f"{run_id(cfg)}: shown")

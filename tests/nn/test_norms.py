@@ -1,0 +1,161 @@
+"""Each norm equals its formula in float64, and Table 1 of the paper holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from lnexp.nn import NORMS, BatchNorm, LayerNorm, Norm, RMSNorm, WeightNorm
+
+sizes = st.integers(2, 9)
+seeds = st.integers(0, 2**31)
+
+
+def sums(cases: int, units: int, seed: int) -> Tensor:
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(cases, units, generator=g, dtype=torch.float64) * 3 + 1
+
+
+def affine(layer: nn.Module, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Give a layer random gains and biases, and return them."""
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(layer.weight.shape, generator=g))
+        layer.bias.copy_(torch.randn(layer.bias.shape, generator=g))
+    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, sizes, seeds)
+def test_layer_norm_is_equations_3_and_4(cases: int, units: int, seed: int) -> None:
+    layer = LayerNorm(eps=1e-5).dense(units).double()
+    gain, bias = affine(layer, seed)
+    a = sums(cases, units, seed).numpy()
+    mu = a.mean(1, keepdims=True)
+    sigma = np.sqrt(((a - mu) ** 2).mean(1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(layer(torch.tensor(a)).detach(), gain * (a - mu) / sigma + bias, rtol=1e-10, atol=1e-10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, sizes, seeds)
+def test_rms_norm_is_its_formula(cases: int, units: int, seed: int) -> None:
+    layer = RMSNorm(eps=1e-5).dense(units).double()
+    gain, bias = affine(layer, seed)
+    a = sums(cases, units, seed).numpy()
+    expected = gain * a / np.sqrt((a**2).mean(1, keepdims=True) + 1e-5) + bias
+    np.testing.assert_allclose(layer(torch.tensor(a)).detach(), expected, rtol=1e-10, atol=1e-10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, sizes, seeds, st.booleans())
+def test_batch_norm_uses_the_unbiased_variance_in_small_batches_only(cases: int, units: int, seed: int, small: bool) -> None:
+    layer = BatchNorm(unbiased_up_to=cases if small else cases - 1).dense(units).double()
+    gain, bias = affine(layer, seed)
+    a = sums(cases, units, seed).numpy()
+    expected = gain * (a - a.mean(0)) / np.sqrt(a.var(0, ddof=int(small)) + 1e-5) + bias
+    np.testing.assert_allclose(layer(torch.tensor(a)).detach(), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("unbiased_up_to", [0, 4])
+def test_batch_norm_evaluates_with_population_statistics(unbiased_up_to: int) -> None:
+    """After calibration: the mean over batches of their means and unbiased variances (Ioffe and Szegedy, algorithm 2)."""
+    norm = BatchNorm(unbiased_up_to=unbiased_up_to)
+    model = nn.Sequential(norm.dense(3)).double()
+    model(sums(4, 3, 99))  # what training has left behind must not count
+    batches = [sums(4, 3, seed) for seed in range(5)]
+    norm.calibrate(model, model, batches)
+    mean = torch.stack([b.mean(0) for b in batches]).mean(0)
+    var = torch.stack([b.var(0) for b in batches]).mean(0)
+    model.eval()
+    a = sums(4, 3, 7)
+    torch.testing.assert_close(model(a), (a - mean) / (var + 1e-5).sqrt())
+    assert model[0].momentum == norm.momentum
+
+
+def test_running_statistics_are_left_alone_by_calibration() -> None:
+    norm = BatchNorm(statistics="running")
+    model = nn.Sequential(norm.dense(3))
+    model(torch.randn(4, 3))
+    before = model[0].running_mean.clone()
+    norm.calibrate(model, model, [torch.randn(4, 3)])
+    assert torch.equal(model[0].running_mean, before)
+
+
+def test_weight_norm_starts_as_the_layer_it_reparametrises() -> None:
+    layer = nn.Linear(5, 4).double()
+    a, weight = layer(sums(3, 5, 0)), layer.weight.detach().clone()
+    torch.testing.assert_close(WeightNorm().weight(layer)(sums(3, 5, 0)), a)
+    with torch.no_grad():
+        layer.parametrizations.weight.original0.fill_(2.0)  # g: the length of every unit's weights
+    torch.testing.assert_close(layer.weight, 2 * weight / weight.norm(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize("name", ["ln", "rms", "bn"])
+def test_gradients_in_float64(name: str) -> None:
+    layer = NORMS[name]().dense(5).double()
+    layer.train()
+    assert torch.autograd.gradcheck(layer, sums(4, 5, 1).requires_grad_())
+
+
+@pytest.mark.parametrize("name", ["ln", "rms"])
+def test_one_case_alone(name: str) -> None:
+    assert NORMS[name]().dense(5)(torch.randn(1, 5)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", list(NORMS))
+def test_gains_start_as_asked_and_nothing_random_is_drawn(name: str) -> None:
+    before = torch.get_rng_state()
+    norm = NORMS[name](gain=0.1)
+    layer = norm.dense(6)
+    norm.weight(nn.utils.skip_init(nn.Linear, 2, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    if norm.shifts:
+        assert (layer.weight == 0.1).all()
+        assert (layer.bias == 0).all()
+
+
+# Table 1: is the output left unchanged? W' = s W, W' = W + 1 c^T, one row of W scaled, X' = s X, X' = X + c, one case scaled.
+TABLE_1 = {
+    "bn": (True, False, True, True, True, False),
+    "wn": (True, False, True, False, False, False),
+    "ln": (True, True, False, True, False, True),
+}
+CHANGES = ("weights rescaled", "weights recentred", "one unit rescaled", "data rescaled", "data recentred", "one case rescaled")
+
+
+def output(name: str, w: Tensor, x: Tensor) -> Tensor:
+    """The normalised sums, with an eps that vanishes, from the package's own modules."""
+    norm = NORMS[name](eps=1e-30)
+    layer = nn.utils.skip_init(nn.Linear, x.shape[1], w.shape[0], bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        layer.weight.copy_(w)
+    layer = norm.weight(layer)
+    if name == "wn":  # the paper's gain is a parameter of its own: it does not follow the weights
+        with torch.no_grad():
+            layer.parametrizations.weight.original0.fill_(1.0)
+    return norm.dense(w.shape[0]).double()(layer(x))
+
+
+@pytest.mark.parametrize("name", list(TABLE_1))
+def test_table_1(name: str) -> None:
+    w, x, c = sums(6, 5, 1), sums(8, 5, 2), sums(1, 5, 3)
+    unit, case = torch.ones(6, 1, dtype=torch.float64), torch.ones(8, 1, dtype=torch.float64)
+    unit[2], case[3] = 2.5, 2.5
+    changed = [(2.5 * w, x), (w + c, x), (unit * w, x), (w, 2.5 * x), (w, x + c), (w, case * x)]
+    before = output(name, w, x)
+    for (w_, x_), invariant, change in zip(changed, TABLE_1[name], CHANGES, strict=True):
+        moved = (output(name, w_, x_) - before).abs().max().item()
+        assert moved < 1e-9 if invariant else moved > 1e-2, (change, moved)
+
+
+def test_bad_values_are_named() -> None:
+    with pytest.raises(ValueError, match=r"norm\.eps=-1.0"):
+        Norm(eps=-1.0)
+    with pytest.raises(ValueError, match=r"norm\.statistics=batch.*population, running"):
+        BatchNorm(statistics="batch")
+    with pytest.raises(ValueError, match="batch_size=1"):
+        BatchNorm().check_batch(1)

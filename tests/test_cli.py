@@ -1,0 +1,132 @@
+"""The real command: mistakes are one line and exit code 2, grids go on and resume."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lnexp import paths
+from lnexp.cli import explain
+from tests.conftest import train
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ([], "task is not set: give task=..., one of"),
+        (["task=mnits"], "task=mnits: allowed are"),
+        (["task=mnits"], "did you mean mnist?"),
+        (["task=mnist", "norm=lm"], "norm=lm: allowed are bn, ln, none, rms, wn"),
+        (["task=mnist", "nrom=ln"], "nrom: there is no such key; did you mean norm?"),
+        (["task=mnist", "optimizer.lrr=1"], "optimizer.lrr: there is no such key; did you mean optimizer.lr?"),
+        (["task=mnist", "scale=huge"], "scale=huge: allowed are desk, paper, smoke"),
+        (["task=mnist", "experiment=fig7"], "experiment=fig7: allowed are"),
+        (["task=mnist", "batch_size=0"], "batch_size=0: must be a whole number, 1 or more"),
+        (["task=mnist", "batch_size=many"], "batch_size=many: must be a whole number"),
+        (["task=mnist", "seed=-1"], "seed=-1: must be a whole number, 0 or more"),
+        (["task=mnist", "optimizer.lr=-1"], "optimizer.lr=-1: must be a number above 0"),
+        (["task=mnist", "optimizer.name=adma"], "optimizer.name=adma: allowed are adam; did you mean adam?"),
+        (["task=mnist", "norm=bn", "batch_size=1"], "batch_size=1: norm=bn needs at least 2 cases"),
+        (["task=mnist", "norm.eps=-1"], "norm.eps=-1: must be 0 or more"),
+        (["task=mnist", "data=idx"], "data.root is not set: give data.root=..."),
+        (["task=mnist", "data=idx", "data.root=/no/such"], "data.root=/no/such: there is no such folder"),
+        (["task=mnist", "device=gpu"], "device=gpu: allowed are auto, cpu, cuda"),
+        (["task=mnist", "device=cuda:99"], "device=cuda:99: this machine has"),
+        (["task=mnist", "skip=all"], "skip=all: allowed are null, tabled"),
+        (["task=mnist", "wandb.mode=on"], "wandb.mode=on: allowed are"),
+        (["task=mnist", "epochs=null", "max_updates=null"], "one of them must end the run"),
+        (["task=mnist", "x y"], "cannot read 'x y'"),
+        (["task=mnist", "results_dir=/sys/lnexp"], "cannot write /sys/lnexp"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(overrides: list[str], says: str) -> None:
+    done = train(*overrides)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+
+
+def test_more_examples_in_a_batch_than_there_are(smoke: list[str]) -> None:
+    done = train(*smoke, "batch_size=5000")
+    assert (done.returncode, "batch_size=5000: there are only" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(smoke: list[str], tmp_path: Path) -> None:
+    """A limit on file size stands for the full disk: the checkpoint does not fit, and what was there stays."""
+    given = [*smoke, "norm=ln", "max_updates=60"]
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    command = [sys.executable, str(paths.ROOT / "train.py"), *given]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+    assert done.returncode == 2, done.stderr
+    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1
+    assert "make room and give the same command" in told[0]
+    (folder,) = (tmp_path / "results" / "runs" / "mnist").iterdir()
+    assert not (folder / "summary.json").exists()
+    assert (folder / "metrics.csv").read_text().startswith("step,epoch")
+    assert train(*given).returncode == 0
+    assert (folder / "summary.json").exists()
+
+
+def test_errors_of_the_file_system_and_errors_of_ours() -> None:
+    assert "choose another place" in str(explain(OSError(errno.EROFS, "Read-only file system", "/x"), []))
+    assert "make room" in str(explain(OSError(errno.ENOSPC, "No space left on device"), []))
+    assert explain(OSError(errno.EIO, "Input/output error"), []) is None
+    assert explain(RuntimeError("ours"), []) is None
+
+
+def test_a_second_process_says_who_holds_the_run(smoke: list[str]) -> None:
+    command = [sys.executable, str(paths.ROOT / "train.py"), *smoke, "max_updates=100000", "epochs=null", "log_every=5"]
+    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert first.stderr is not None
+        first.stderr.readline()  # its first line: it is training
+        second = train(*command[2:])
+        assert second.returncode == 2
+        assert f"is being trained by process {first.pid} on " in second.stderr
+        assert len(second.stderr.strip().splitlines()) == 1
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_help_names_the_choices() -> None:
+    done = train("--help")
+    assert done.returncode == 0
+    for word in ("task: ", "norm: bn, ln, none, rms, wn", "experiment: ", "experiment=fig6"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
+def test_a_grid_runs_resumes_and_survives_a_run_that_cannot_be_made(launcher: str, smoke: list[str], tmp_path: Path) -> None:
+    """Batch size 1 under BN is a mistake; the seven others are made, and a second call makes none anew."""
+    given = ["-m", *smoke, "norm=bn,ln", "batch_size=1,64", "seed=0,1", "max_updates=10", "task.hidden_sizes=[8]"]
+    given += [f"hydra/launcher={launcher}"]
+    if launcher == "submitit_local":
+        given += ["hydra.launcher.timeout_min=5"]
+    done = train(*given)
+    assert done.returncode == 2, done.stderr
+    folders = sorted((tmp_path / "results" / "runs" / "mnist").iterdir())
+    assert [f.name.split("-s")[0] for f in folders] == ["bn-b64"] * 2 + ["ln-b1"] * 2 + ["ln-b64"] * 2
+    written = [(f / "summary.json").stat().st_mtime_ns for f in folders]
+    again = train(*given)
+    assert [(f / "summary.json").stat().st_mtime_ns for f in folders] == written
+    if launcher == "basic":
+        assert "error: run 1 of 8: batch_size=1: norm=bn needs at least 2 cases" in done.stderr
+        assert "(8 of 8)" in done.stderr
+        assert again.stderr.count("is finished already") == 6
+
+
+def test_slurm_is_offered() -> None:
+    done = train("task=mnist", "hydra/launcher=submitit_slurm", "--cfg", "hydra")
+    assert done.returncode == 0, done.stderr
+    assert "SlurmLauncher" in done.stdout

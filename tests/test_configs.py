@@ -1,0 +1,100 @@
+"""Configuration: everything composes, tables match files, and a run is its configuration."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from lnexp import paths
+from lnexp.config import MACHINE, compose, expand, grid, identity, make_norm, run_id
+from lnexp.nn import NORMS
+from lnexp.results import experiments
+from lnexp.tasks import TASKS
+
+
+def stems(group: str) -> set[str]:
+    return {p.stem for p in (paths.CONFIGS / group).glob("*.yaml")}
+
+
+def test_tables_and_files_name_the_same_things() -> None:
+    assert stems("task") == set(TASKS)
+    assert stems("norm") == set(NORMS)
+    assert stems("task_scale") <= {f"{t}_{s}" for t in TASKS for s in stems("scale")}
+    assert {f"{t}_{s}" for t in TASKS for s in ("smoke", "desk")} <= stems("task_scale")
+
+
+def test_the_readme_names_them_too() -> None:
+    readme = (paths.ROOT / "README.md").read_text()
+    for name in (*TASKS, *NORMS, *experiments()):
+        assert f"`{name}`" in readme, name
+
+
+def test_every_key_has_a_comment() -> None:
+    for path in paths.CONFIGS.rglob("*.yaml"):
+        if path.parts[-2] in ("experiment", "configs") and path.name != "config.yaml":
+            continue
+        text = path.read_text().partition("\nhydra:")[0]
+        for line in text.splitlines():
+            if re.match(r"\s*[\w.]+: \S", line) and not re.match(r"\s*(name|scale|root: null)", line):
+                assert "#" in line or "_self_" in line, f"{path.name}: {line}"
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("norm", sorted(NORMS))
+@pytest.mark.parametrize("scale", ["smoke", "desk", "paper"])
+def test_every_choice_composes(task: str, norm: str, scale: str) -> None:
+    cfg = compose([f"task={task}", f"norm={norm}", f"scale={scale}"])
+    assert cfg.scale == scale
+    assert make_norm(cfg).name == norm
+    assert re.fullmatch(rf"{task}/{norm}-b\d+-s0-[0-9a-f]{{8}}", run_id(cfg))
+
+
+@pytest.mark.parametrize("name", experiments())
+def test_every_preset_makes_as_many_runs_as_its_header_says(name: str) -> None:
+    header = (paths.CONFIGS / "experiment" / f"{name}.yaml").read_text()
+    said = re.search(r"= (\d+) runs", header)
+    assert said, f"{name}: the header says '= N runs'"
+    runs = grid(name)
+    assert len(runs) == int(said[1])
+    assert len({run_id(cfg) for cfg in runs}) == len(runs)
+    assert len({cfg.seed for cfg in runs}) >= 5
+
+
+def test_the_command_line_has_the_last_word_over_a_preset() -> None:
+    assert {cfg.seed for cfg in grid("fig6", "seed=7,8")} == {7, 8}
+    assert {cfg.batch_size for cfg in grid("fig6", "batch_size=4")} == {4}
+    assert len(expand(["task=mnist", "norm=ln,bn", "seed=range(3)"])) == 6
+
+
+def test_what_the_machine_decides_is_not_part_of_a_run() -> None:
+    base = run_id(compose(["task=mnist"]))
+    for override in (
+        "device=cpu",
+        "threads=2",
+        "wandb.mode=offline",
+        "results_dir=/x",
+        "data_dir=/y",
+        "skip=tabled",
+        "plan=true",
+    ):
+        assert run_id(compose(["task=mnist", override])) == base, override
+    for override in (
+        "seed=1",
+        "optimizer.lr=0.1",
+        "epochs=3",
+        "norm.gain=0.5",
+        "scale=paper",
+        "task.train_examples=7",
+        "log_every=7",
+    ):
+        assert run_id(compose(["task=mnist", override])) != base, override
+    assert MACHINE.isdisjoint(identity(compose(["task=mnist"])))
+
+
+def test_revision_and_nulls(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = compose(["task=mnist"])
+    before, values = run_id(cfg), identity(cfg)
+    assert "eval_every" not in values  # null: a new knob that is off renames no run
+    monkeypatch.setattr(TASKS["mnist"], "revision", TASKS["mnist"].revision + 1)
+    assert run_id(cfg) != before

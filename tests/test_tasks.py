@@ -1,0 +1,121 @@
+"""Every task, under every norm: paired starts, a loss that falls, measures that are declared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from lnexp.config import compose, make_norm, make_task
+from lnexp.nn import NORMS
+from lnexp.seeding import fold, generator, seed_everything, set_aside
+from lnexp.tasks import TASKS, Task
+
+
+def configured(task: str, norm: str, smoke: list[str]) -> tuple[DictConfig, Task]:
+    """A task on data of the tests' own."""
+    cfg = compose([o for o in smoke if not o.startswith("task=")] + [f"task={task}", f"norm={norm}"])
+    return cfg, make_task(cfg, "cpu")
+
+
+def drawn(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters that have more than one dimension: those that are drawn at random."""
+    return {
+        name.replace(".parametrizations.weight.original1", ".weight"): p for name, p in model.named_parameters() if p.dim() > 1
+    }
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_runs_of_one_seed_are_paired(task: str, smoke: list[str]) -> None:
+    """All norms start from equal weights and see equal batches."""
+    first, order = None, None
+    for norm in NORMS:
+        cfg, this = configured(task, norm, smoke)
+        seed_everything(3, "init")
+        weights = {k: v for k, v in drawn(this.build(make_norm(cfg))).items() if "original0" not in k}
+        batch = this.batches("train", 8, seed=3, epoch=1)[2]
+        if first is None:
+            first, order = weights, batch
+        assert order is not None
+        assert list(weights) == list(first)
+        for name, value in weights.items():
+            assert torch.equal(value, first[name]), (norm, name)
+        for name, value in batch.items():
+            assert torch.equal(value, order[name]), (norm, name)
+
+
+@pytest.mark.parametrize("norm", list(NORMS))
+@pytest.mark.parametrize("task", list(TASKS))
+def test_the_loss_of_one_batch_falls_and_measures_are_declared(task: str, norm: str, smoke: list[str]) -> None:
+    cfg, this = configured(task, norm, smoke)
+    seed_everything(0, "init")
+    model = this.build(make_norm(cfg))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    batch = this.batches("train", 32, seed=0)[0]
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = this.loss(model, batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(p.grad is not None for p in model.parameters())
+    model.eval()
+    measured = {f"{split}/{name}": v for split in this.splits for name, v in this.evaluate(model, split).items()}
+    assert {curve.metric for curve in this.curves} <= set(measured)
+    assert all(np.isfinite(v) for v in measured.values())
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_tasks_say_what_they_are(task: str) -> None:
+    declared = TASKS[task]
+    assert declared.name == task
+    assert declared.revision >= 1
+    assert declared.__doc__
+    assert all(sentence.endswith(".") for sentence in declared.differences)
+    assert declared.differences
+
+
+def test_mnist_is_the_papers_network(smoke: list[str]) -> None:
+    """784-1000-1000-10; LN on the hidden layers only, BN also on the logits (paper 6.6)."""
+    sizes = {}
+    for norm in ("none", "ln", "bn"):
+        cfg = compose([*smoke, f"norm={norm}", "task.hidden_sizes=[1000,1000]"])
+        model = make_task(cfg, "cpu").build(make_norm(cfg))
+        assert [tuple(m.weight.shape) for m in model if isinstance(m, nn.Linear)] == [(1000, 784), (1000, 1000), (10, 1000)]
+        sizes[norm] = [m.weight.shape[0] for m in model if isinstance(m, nn.LayerNorm | nn.BatchNorm1d)]
+        biases = [m.bias is not None for m in model if isinstance(m, nn.Linear)]
+        assert biases == {"none": [True] * 3, "ln": [False, False, True], "bn": [False] * 3}[norm]
+    assert sizes == {"none": [], "ln": [1000, 1000], "bn": [1000, 1000, 10]}
+
+
+def test_mnist_measures_by_hand(smoke: list[str]) -> None:
+    cfg, task = configured("mnist", "none", smoke)
+    model = task.build(make_norm(cfg)).eval()
+    batch = task.batches("test", 1000)[0]
+    log_p = torch.log_softmax(model(batch["x_BD"]).detach().double(), 1).numpy()
+    y = batch["y_B"].numpy()
+    measured = task.evaluate(model, "test")
+    assert measured["nll"] == pytest.approx(-log_p[np.arange(len(y)), y].mean(), rel=1e-9)
+    assert measured["error"] == pytest.approx((log_p.argmax(1) != y).mean())
+
+
+def test_fold_separates_purposes() -> None:
+    seeds = {fold(s, name, k) for s in range(10) for name in ("order", "noise") for k in range(10)}
+    assert len(seeds) == 200
+    assert fold(1, "order", 2) == fold(1, "order", 2)
+    assert torch.equal(torch.rand(3, generator=generator(1, "a")), torch.rand(3, generator=generator(1, "a")))
+
+
+def test_what_runs_aside_disturbs_nothing() -> None:
+    seed_everything(0, "x")
+    expected = (torch.rand(3), np.random.rand())
+    seed_everything(0, "x")
+    with set_aside(0, "evaluation"):
+        torch.rand(100)
+        np.random.rand(7)
+    assert torch.equal(torch.rand(3), expected[0])
+    assert np.random.rand() == expected[1]

@@ -1,0 +1,129 @@
+"""Weights & Biases: what is written offline, and that it never stops a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lnexp import paths
+from tests.conftest import environ, train
+
+NO_CREDENTIALS = {"WANDB_MODE": None, "WANDB_API_KEY": None, "NETRC": "/dev/null"}
+
+
+def records(wandb_folder: Path) -> list[list[dict]]:
+    """What each W&B run in a folder holds, oldest first."""
+    tool = Path(sys.executable).parent / "wandb"
+    found = []
+    for log in sorted(wandb_folder.glob("offline-run-*/*.wandb")):
+        done = subprocess.run([str(tool), "leet", "inspect", "--json", str(log)], capture_output=True, text=True, check=True)
+        found.append([json.loads(line) for line in done.stdout.splitlines()])
+    return found
+
+
+def history(log: list[dict]) -> dict[int, dict]:
+    """step -> values of the history records of one run."""
+    steps: dict[int, dict] = {}
+    for record in log:
+        if record["type"] == "history":
+            values = {}
+            for item in record["history"]["item"]:
+                name = item.get("key") or ".".join(item["nested_key"])
+                values[name] = json.loads(item["value_json"])
+            steps.setdefault(int(values["_step"]), {}).update(values)
+    return steps
+
+
+def test_offline_without_credentials_every_step_with_its_axis(smoke: list[str], tmp_path: Path) -> None:
+    done = train(*smoke, "norm=ln", **NO_CREDENTIALS)
+    assert done.returncode == 0, done.stderr
+    (log,) = records(tmp_path / "results" / "wandb")
+    steps = history(log)
+    (folder,) = (tmp_path / "results" / "runs" / "mnist").iterdir()
+    for line in (folder / "metrics.csv").read_text().splitlines()[1:]:
+        step, epoch, _, split, metric, value = line.split(",")
+        logged = steps[int(step)]
+        assert logged[f"{split}/{metric}"] == pytest.approx(float(value))
+        assert logged["update"] == int(step)
+        assert logged["epoch"] == int(epoch)
+    run = next(r["run"] for r in log if r["type"] == "run")
+    assert run["run_id"] == f"mnist-{folder.name}"
+    assert run["config"]["update"]["norm"]["name"] == "ln"
+    defined = {r["metric"].get("name") or r["metric"].get("glob_name"): r["metric"] for r in log if r["type"] == "metric"}
+    assert defined["*"]["step_metric"] == "update"
+    assert "test/error" in defined
+
+
+def test_a_resumed_run_keeps_its_id_and_all_its_steps(smoke: list[str], tmp_path: Path) -> None:
+    assert train(*smoke, **NO_CREDENTIALS).returncode == 0
+    (folder,) = (tmp_path / "results" / "runs" / "mnist").iterdir()
+    (folder / "summary.json").unlink()  # as if killed just before the end
+    assert train(*smoke, **NO_CREDENTIALS).returncode == 0
+    first, second = records(tmp_path / "results" / "wandb")
+    assert set(history(second)) == set(history(first))
+    assert {next(r["run"]["run_id"] for r in log if r["type"] == "run") for log in (first, second)} == {f"mnist-{folder.name}"}
+
+
+def test_a_grid_makes_one_wandb_run_for_each(smoke: list[str], tmp_path: Path) -> None:
+    assert train("-m", *smoke, "norm=none,ln", **NO_CREDENTIALS).returncode == 0
+    logs = records(tmp_path / "results" / "wandb")
+    assert len({next(r["run"]["run_id"] for r in log if r["type"] == "run") for log in logs}) == 2
+
+
+def test_disabled_writes_nothing(smoke: list[str], tmp_path: Path) -> None:
+    assert train(*smoke, "wandb.mode=disabled", **NO_CREDENTIALS).returncode == 0
+    assert not (tmp_path / "results" / "wandb").exists()
+
+
+@pytest.mark.parametrize("where", ["init", "log", "finish"])
+def test_a_failing_wandb_never_stops_a_run(where: str, smoke: list[str], tmp_path: Path) -> None:
+    """A package of that name that fails at each of its calls in turn."""
+    fake = tmp_path / "fake"
+    fake.mkdir()
+    (fake / "wandb.py").write_text(
+        f"""
+class Settings:
+    def __init__(self, **k): pass
+class Run:
+    step, summary = 0, {{}}
+    def define_metric(self, *a, **k): pass
+    def log(self, *a, **k):
+        if {where == "log"}: raise ConnectionError("no route to host")
+    def finish(self):
+        if {where == "finish"}: raise ConnectionError("no route to host")
+def login(**k): return False
+def init(**k):
+    if {where == "init"}: raise ConnectionError("no route to host")
+    return Run()
+"""
+    )
+    done = train(*smoke, **NO_CREDENTIALS, PYTHONPATH=f"{fake}{os.pathsep}{paths.ROOT}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Weights & Biases failed (no route to host)") == 1
+    (folder,) = (tmp_path / "results" / "runs" / "mnist").iterdir()
+    assert (folder / "summary.json").exists()
+
+
+def test_credentials_without_a_network_fall_back_to_offline(smoke: list[str], tmp_path: Path) -> None:
+    """A key, and a server that is not there: one line, and the run is logged offline."""
+    unreachable = {**NO_CREDENTIALS, "WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    done = train(*smoke, **unreachable)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Weights & Biases is out of reach") == 1
+    assert len(records(tmp_path / "results" / "wandb")) >= 1
+
+
+def test_finished_runs_can_be_replayed(smoke: list[str], tmp_path: Path) -> None:
+    assert train(*smoke, "wandb.mode=disabled").returncode == 0
+    (folder,) = (tmp_path / "results" / "runs" / "mnist").iterdir()
+    command = [sys.executable, str(paths.ROOT / "scripts" / "wandb_push.py"), str(folder), "--mode", "offline"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environ(**NO_CREDENTIALS))
+    assert done.returncode == 0, done.stderr
+    (log,) = records(tmp_path / "results" / "wandb")
+    steps = {int(line.split(",")[0]) for line in (folder / "metrics.csv").read_text().splitlines()[1:]}
+    assert set(history(log)) == steps
