@@ -63,6 +63,10 @@ class Stats(NamedTuple):
     mean_c: Tensor | None  # [T, H] of the new cell; lstm only
     var_c: Tensor | None
 
+    def at(self, place: str) -> tuple[Tensor, Tensor]:
+        """Mean and variance of place "ih", "hh" or "c"."""
+        return getattr(self, f"mean_{place}"), getattr(self, f"var_{place}")
+
 
 class Output(NamedTuple):
     """What a layer gives: hidden states of all steps (0 on padding), the last real states, statistics."""
