@@ -32,6 +32,14 @@ class Cell:
         """The norm of the summed inputs of the gates: "none" in the DRAW form."""
         return "none" if self.cell_only else self.norm
 
+    def places(self, hidden_size: int) -> dict[str, int]:
+        """What is normalised, with its number of features: "ih" W_ih x, "hh" W_hh h (kind "rnn": the sum of both), "c" the new cell."""
+        gates = GATES[self.kind] * hidden_size
+        places = {}
+        if self.gates_norm != "none":
+            places = {"hh": gates} if self.kind == "rnn" else {"ih": gates, "hh": gates}
+        return places | ({"c": hidden_size} if self.kind == "lstm" and self.norm != "none" else {})
+
     def groups(self, hidden_size: int) -> list[int]:
         """Sizes of the parts of the G summed inputs that ln and rms normalise apart, in order."""
         if self.per_gate:
