@@ -1,9 +1,11 @@
-"""Population statistics of a batch-normalised recurrent layer, one set per time step (Cooijmans et al., arXiv 1603.09025, section 3).
+"""Population statistics of a batch-normalised recurrent layer, one set for each time step (Cooijmans et al. 2016, section 3).
 
 Shapes: T time, M steps with statistics of their own, F features of one place (G or H).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,12 @@ class BatchSteps(nn.Module):
     """
 
     def __init__(
-        self, max_t: int | None, features: dict[str, int], momentum: float | None, device: object = None, dtype: torch.dtype | None = None
+        self,
+        max_t: int | None,
+        features: dict[str, int],
+        momentum: float | None,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         if max_t is None or max_t < 1:

@@ -38,7 +38,10 @@ class RecurrentProduct:
 
 
 class _Exit(torch.autograd.Function):
-    """The identity. Its backward pass runs first and hands the states over, so that autograd owns them: freed and guarded as usual."""
+    """The identity. Its backward pass runs first and hands the states over.
+
+    So autograd owns them, frees them after the backward pass, and notices when one was overwritten.
+    """
 
     @staticmethod
     def forward(ctx: Any, states: list[Tensor], handed_over: list[Tensor], *results: Tensor) -> tuple[Tensor, ...]:

@@ -25,7 +25,9 @@ class Layout:
     packed: PackedSequence | None = None
 
     @classmethod
-    def read(cls, x: Tensor | PackedSequence, lengths: Tensor | Sequence[int] | None, batch_first: bool, input_size: int) -> Layout:
+    def read(
+        cls, x: Tensor | PackedSequence, lengths: Tensor | Sequence[int] | None, batch_first: bool, input_size: int
+    ) -> Layout:
         """Raises a ValueError unless x fits a layer of `input_size`, and `lengths` fit x."""
         if isinstance(x, PackedSequence):
             if lengths is not None:
@@ -39,7 +41,7 @@ class Layout:
             x_TBI = x.unsqueeze(1) if unbatched else x.transpose(0, 1) if batch_first else x
             layout = cls(x_TBI, checked_lengths(lengths, *x_TBI.shape[:2]), batch_first, unbatched)
         if x_TBI.shape[2] != input_size:
-            raise ValueError(f"x.shape={tuple(layout.x_TBI.shape)} as [time, batch, input]: the last must be input_size={input_size}")
+            raise ValueError(f"x has {x_TBI.shape[2]} features: must be input_size={input_size}")
         return layout
 
     def state_in(self, state: Tensor, name: str, layers: int, hidden_size: int) -> Tensor:

@@ -116,7 +116,12 @@ class BatchNorm(Norm):
     shifts = True
 
     def __init__(
-        self, eps: float = 1e-5, gain: float | None = None, unbiased_up_to: int = 0, statistics: str = "population", momentum: float = 0.1
+        self,
+        eps: float = 1e-5,
+        gain: float | None = None,
+        unbiased_up_to: int = 0,
+        statistics: str = "population",
+        momentum: float = 0.1,
     ) -> None:
         super().__init__(eps, gain)
         self.step_gain = 0.1 if gain is None else gain

@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import PackedSequence
 from lnexp.nn.batch_steps import BatchSteps
 from lnexp.nn.layout import Layout, reverse
 from lnexp.nn.norms import NORMS, BatchNorm, Norm
-from lnexp.nn.sequence import GATES, Cell, Stats, Weights, run
+from lnexp.nn.sequence import GATES, Cell, Weights, run
 
 DRAWN = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # torch's parameters of one layer, in the order in which it draws them
 
@@ -94,14 +94,13 @@ class Recurrent(nn.Module):
         if state_std < 0 or (state_std and not learned_state):
             raise ValueError(f"state_std={state_std}: must be 0 or more, and 0 without learned_state")
         self.norm = norm_of(norm)
-        self.cell = Cell(
-            self.kind, "none" if self.norm.name == "wn" else self.norm.name, self.norm.eps, per_gate, cell_only, nonlinearity
-        )
+        inside = "none" if self.norm.name == "wn" else self.norm.name  # weight normalisation is done to the weights
+        self.cell = Cell(self.kind, inside, self.norm.eps, per_gate, cell_only, nonlinearity)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional
         self.state_std, self.forget_bias = state_std, forget_bias
         self.directions = ("", "_reverse") if bidirectional else ("",)
-        self.batch_steps = nn.ModuleDict()
+        self.batch_steps = nn.ModuleDict() if isinstance(self.norm, BatchNorm) else None
 
         def add(name: str, *shape: int) -> None:
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
@@ -119,7 +118,7 @@ class Recurrent(nn.Module):
                 add(f"gain_{place}_{name}", features)
             if bias and "c" in places:
                 add(f"bias_c_{name}", hidden_size)
-            if isinstance(self.norm, BatchNorm):
+            if self.batch_steps is not None and isinstance(self.norm, BatchNorm):
                 self.batch_steps[name] = BatchSteps(max_t, places, self.norm.momentum, device, dtype)
         if learned_state:
             for name in self.state_names:
@@ -144,7 +143,7 @@ class Recurrent(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the weights as torch's layers do, value by value. What norms and learned states add is drawn after, or not at all."""
+        """Draw the weights as torch's layers do, value by value. What norms and learned states add comes after."""
         bound = 1 / math.sqrt(self.hidden_size)
         for name in self.names():
             for part in DRAWN if self.bias else DRAWN[:2]:
@@ -161,15 +160,16 @@ class Recurrent(nn.Module):
                     gain.fill_(self.norm.step_gain)
             if w.bias_ih is not None and self.kind == "lstm":
                 w.bias_ih[self.hidden_size : 2 * self.hidden_size] += self.forget_bias
-        for steps in self.batch_steps.values():
-            steps.reset_running_stats()
+        for module in self.modules():
+            if isinstance(module, BatchSteps):
+                module.reset_running_stats()
         for name in self.state_names:
             if hasattr(self, name):
                 getattr(self, name).zero_() if self.state_std == 0 else getattr(self, name).normal_(std=self.state_std)
 
     def weights(self, name: str) -> Weights:
         """The parameters of one direction of one layer, `name` being such as l0 or l1_reverse."""
-        return Weights(*(getattr(self, f"{field}_{name}", None) for field in Weights._fields))
+        return Weights._make(getattr(self, f"{field}_{name}", None) for field in Weights._fields)
 
     def forward(
         self, x: Tensor | PackedSequence, state: Any = None, lengths: Tensor | Sequence[int] | None = None
@@ -209,37 +209,29 @@ class Recurrent(nn.Module):
         self, name: str, x_TBI: Tensor, start_BH: list[Tensor], lengths_B: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One direction of one layer: its output [T, B, H] and its states after the last step, [B, H] each."""
+        steps, cases, _ = x_TBI.shape
+        records = None if self.batch_steps is None else self.batch_steps.get_submodule(name)
+        stats = None
+        if isinstance(records, BatchSteps) and not self.training:
+            stats = records.population(steps)
+        elif records is not None and cases:
+            self.norm.check_batch(cases)
         backwards = name.endswith("_reverse")
         x_TBI = reverse(x_TBI, lengths_B) if backwards else x_TBI
         h0_BH, c0_BH = start_BH if self.kind == "lstm" else (start_BH[0], None)
-        out_TBH, h_BH, c_BH, seen = run(self.cell, self.weights(name), x_TBI, h0_BH, c0_BH, lengths_B, self.statistics(name, x_TBI))
-        if seen is not None:
-            steps, cases, _ = x_TBI.shape
+        out_TBH, h_BH, c_BH, seen = run(self.cell, self.weights(name), x_TBI, h0_BH, c0_BH, lengths_B, stats)
+        if isinstance(records, BatchSteps) and seen is not None:
             t_T1 = torch.arange(steps)[:, None]
-            cases_T = torch.full((steps,), cases) if lengths_B is None else (t_T1 < lengths_B).sum(dim=1)
-            self.batch_steps[name].update(seen, cases_T)
+            records.update(seen, torch.full((steps,), cases) if lengths_B is None else (t_T1 < lengths_B).sum(dim=1))
         out_TBH = reverse(out_TBH, lengths_B) if backwards else out_TBH
         return out_TBH, (h_BH,) if c_BH is None else (h_BH, c_BH)
-
-    def statistics(self, name: str, x_TBI: Tensor) -> Stats | None:
-        """What batch normalisation evaluates with; None in training, and for other norms."""
-        if name not in self.batch_steps:
-            return None
-        if not self.training:
-            return self.batch_steps[name].population(x_TBI.shape[0])
-        if x_TBI.shape[1]:
-            self.norm.check_batch(x_TBI.shape[1])
-        return None
 
     def states_in(self, state: Any, layout: Layout) -> list[Tensor]:
         """The states at the start, [L, B, H] each: the caller's, the learned ones, or zeros."""
         layers, cases = len(self.names()), layout.x_TBI.shape[1]
         if state is None:
-            like = layout.x_TBI
-            learned = [getattr(self, name, None) for name in self.state_names]
-            return [
-                like.new_zeros(layers, cases, self.hidden_size) if s is None else s[:, None].expand(layers, cases, -1) for s in learned
-            ]
+            zeros_LH = layout.x_TBI.new_zeros(layers, self.hidden_size)
+            return [getattr(self, name, zeros_LH)[:, None].expand(-1, cases, -1) for name in self.state_names]
         given = state if self.kind == "lstm" else (state,)
         if not isinstance(given, (tuple, list)) or len(given) != len(self.state_names):
             raise ValueError(f"state is a {type(state).__name__}: must be a pair of tensors (h, c)")

@@ -14,7 +14,13 @@ from lnexp.nn.sequence import Cell, Output, Stats, Weights
 
 
 def reference(
-    cell: Cell, w: Weights, x_TBI: Tensor, h0_BH: Tensor, c0_BH: Tensor | None, lengths_B: Tensor | None, stats: Stats | None = None
+    cell: Cell,
+    w: Weights,
+    x_TBI: Tensor,
+    h0_BH: Tensor,
+    c0_BH: Tensor | None,
+    lengths_B: Tensor | None,
+    stats: Stats | None = None,
 ) -> Output:
     """The loop over time. Arguments and result: `lnexp.nn.sequence.run`."""
     steps, cases, _ = x_TBI.shape
@@ -103,7 +109,7 @@ class Normalisation:
         if self.cell.norm == "none":
             return a_BF
         if self.cell.norm == "bn":
-            mean_F, var_F = self.batch_moments(place, a_BF) if self.stats is None else self.population_moments(place)
+            mean_F, var_F = self.moments(place, a_BF)
             return (a_BF - mean_F) / (var_F + self.cell.eps).sqrt()
         return torch.cat([self.over_units(part) for part in a_BF.split(groups, dim=1)], dim=1)
 
@@ -113,18 +119,17 @@ class Normalisation:
         variance_B1 = (a_BF - mean_B1).square().mean(dim=1, keepdim=True)
         return (a_BF - mean_B1) / (variance_B1 + self.cell.eps).sqrt()
 
-    def batch_moments(self, place: str, a_BF: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance over the real cases, noted down; both 0 at a step that no case reaches."""
+    def moments(self, place: str, a_BF: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance over the real cases, noted down (0 at a step that none reaches); or the population's."""
+        if self.stats is not None:
+            mean_TF, var_TF = self.stats.at(place)
+            return mean_TF[self.t], var_TF[self.t]
         cases = self.real_B1.sum().clamp(min=1)
         mean_F = torch.where(self.real_B1, a_BF, 0).sum(dim=0) / cases
         var_F = torch.where(self.real_B1, (a_BF - mean_F).square(), 0).sum(dim=0) / cases
         self.seen.setdefault(f"mean_{place}", []).append(mean_F.detach())
         self.seen.setdefault(f"var_{place}", []).append(var_F.detach())
         return mean_F, var_F
-
-    def population_moments(self, place: str) -> tuple[Tensor, Tensor]:
-        mean_TF, var_TF = self.stats.at(place)
-        return mean_TF[self.t], var_TF[self.t]
 
     def batch_stats(self) -> Stats:
         """The moments of all steps, as noted down."""

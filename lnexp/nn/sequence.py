@@ -1,4 +1,4 @@
-"""One recurrent layer, in one direction, over a whole sequence: what all implementations take and give, and the choice between them.
+"""One recurrent layer in one direction over a whole sequence: what all implementations take and give, and the choice of one.
 
 Gates lie in torch's order: LSTM i, f, g, o; GRU r, z, n.
 
@@ -33,7 +33,7 @@ class Cell:
         return "none" if self.cell_only else self.norm
 
     def places(self, hidden_size: int) -> dict[str, int]:
-        """What is normalised, with its number of features: "ih" W_ih x, "hh" W_hh h (kind "rnn": the sum of both), "c" the new cell."""
+        """What is normalised and its features: "ih" W_ih x, "hh" W_hh h (kind "rnn": the sum of both), "c" the new cell."""
         gates = GATES[self.kind] * hidden_size
         places = {}
         if self.gates_norm != "none":
@@ -86,7 +86,13 @@ class Output(NamedTuple):
 
 
 def run(
-    cell: Cell, w: Weights, x_TBI: Tensor, h0_BH: Tensor, c0_BH: Tensor | None, lengths_B: Tensor | None, stats: Stats | None = None
+    cell: Cell,
+    w: Weights,
+    x_TBI: Tensor,
+    h0_BH: Tensor,
+    c0_BH: Tensor | None,
+    lengths_B: Tensor | None,
+    stats: Stats | None = None,
 ) -> Output:
     """Run the layer with the fastest implementation that fits; all give the same result to rounding.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class UnitNorm:
-    """Layer or RMS normalisation: over the units of one case, each of the `groups` that F is made of apart. All steps are alike."""
+    """Layer or RMS normalisation: over the units of one case, each of the `groups` that make up F apart; t plays no part."""
 
     def __init__(self, norm: str, eps: float, groups: list[int], gain_F: Tensor | None, bias_F: Tensor | None) -> None:
         self.norm, self.eps, self.groups = norm, eps, groups
@@ -21,7 +21,8 @@ class UnitNorm:
     def __call__(self, t: int, a_RF: Tensor) -> Tensor:
         if len(self.groups) == 1:
             return self.normalise(a_RF, self.gains[0], self.biases[0])
-        return torch.cat([self.normalise(*p) for p in zip(a_RF.split(self.groups, dim=1), self.gains, self.biases, strict=True)], dim=1)
+        parts = zip(a_RF.split(self.groups, dim=1), self.gains, self.biases, strict=True)
+        return torch.cat([self.normalise(*part) for part in parts], dim=1)
 
     def normalise(self, a_RF: Tensor, gain_F: Tensor | None, bias_F: Tensor | None) -> Tensor:
         if self.norm == "ln":
