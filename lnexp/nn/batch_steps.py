@@ -74,4 +74,4 @@ class BatchSteps(nn.Module):
         last = (self.get_buffer("batches").count_nonzero() - 1).clamp(min=0)
         index_T = torch.arange(steps, device=last.device).minimum(last)
         moments = {f"{m}_{p}": self.get_buffer(f"{m}_{p}")[index_T] for p in self.places for m in ("mean", "var")}
-        return Stats(**{name: moments.get(name) for name in Stats._fields})
+        return Stats._make(moments.get(name) for name in Stats._fields)

@@ -29,19 +29,19 @@ def reference(
     x_TBI = torch.where(real_TB1, x_TBI, 0)  # whatever stands in the padding, a NaN included, reaches nothing
     norm = Normalisation(cell, stats)
     h_BH, c_BH, outs = h0_BH, c0_BH, []
-    for t in range(steps):
-        norm.enter(t, real_TB1[t])
+    for t, (x_BI, real_B1) in enumerate(zip(x_TBI.unbind(), real_TB1, strict=True)):
+        norm.enter(t, real_B1)
         c_new_BH = None
         if cell.kind == "lstm":
             assert c_BH is not None, "an LSTM has two states"
-            h_new_BH, c_new_BH = lstm_step(cell, w, norm, x_TBI[t], h_BH, c_BH)
-            c_BH = torch.where(real_TB1[t], c_new_BH, c_BH)
+            h_new_BH, c_new_BH = lstm_step(cell, w, norm, x_BI, h_BH, c_BH)
+            c_BH = torch.where(real_B1, c_new_BH, c_BH)
         else:
-            h_new_BH = (gru_step if cell.kind == "gru" else rnn_step)(cell, w, norm, x_TBI[t], h_BH)
-        h_BH = torch.where(real_TB1[t], h_new_BH, h_BH)
-        outs.append(torch.where(real_TB1[t], h_new_BH, 0))
+            h_new_BH = (gru_step if cell.kind == "gru" else rnn_step)(cell, w, norm, x_BI, h_BH)
+        h_BH = torch.where(real_B1, h_new_BH, h_BH)
+        outs.append(torch.where(real_B1, h_new_BH, 0))
     out_TBH = torch.stack(outs) if outs else h0_BH[None][:0]
-    return Output(out_TBH, h_BH, c_BH, norm.batch_stats() if cell.norm == "bn" and stats is None else None)
+    return Output(out_TBH, h_BH, c_BH, norm.batch_stats())
 
 
 def lstm_step(cell: Cell, w: Weights, norm: Normalisation, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,7 +131,7 @@ class Normalisation:
         self.seen.setdefault(f"var_{place}", []).append(var_F.detach())
         return mean_F, var_F
 
-    def batch_stats(self) -> Stats:
-        """The moments of all steps, as noted down."""
+    def batch_stats(self) -> Stats | None:
+        """The moments of all steps, if any were noted down."""
         stacked = {name: torch.stack(rows) for name, rows in self.seen.items()}
-        return Stats(**{name: stacked.get(name) for name in Stats._fields})
+        return Stats._make(stacked.get(name) for name in Stats._fields) if stacked else None
