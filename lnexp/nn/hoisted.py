@@ -42,23 +42,23 @@ def hoisted(
     if steps == 0:
         return Output(h0_BH[None][:0], h0_BH, c0_BH, None)
     if lengths_B is None or bool((lengths_B == steps).all()):
-        out_NH, end, seen = loop(cell, w, x_TBI.flatten(0, 1), [cases] * steps, start, stats)
+        out_NH, end, norms = loop(cell, w, x_TBI.flatten(0, 1), [cases] * steps, start, stats)
         out_TBH = out_NH.view(steps, cases, h0_BH.shape[1])
     else:
         lengths_B, order_B = lengths_B.sort(descending=True, stable=True)
         back_B = order_B.argsort()
         packed = pack_padded_sequence(x_TBI[:, order_B], lengths_B)
         start = tuple(state_BH[order_B] for state_BH in start)
-        out_NH, end, seen = loop(cell, w, packed.data, packed.batch_sizes.tolist(), start, stats)
+        out_NH, end, norms = loop(cell, w, packed.data, packed.batch_sizes.tolist(), start, stats)
         out_TBH, _ = pad_packed_sequence(PackedSequence(out_NH, packed.batch_sizes), total_length=steps)
         out_TBH, end = out_TBH[:, back_B], tuple(state_BH[back_B] for state_BH in end)
-    return Output(out_TBH, end[0], None if c0_BH is None else end[1], seen)
+    return Output(out_TBH, end[0], None if c0_BH is None else end[1], batch_stats(norms, steps))
 
 
 def loop(
     cell: Cell, w: Weights, x_NI: Tensor, sizes: list[int], states: States, stats: Stats | None
-) -> tuple[Tensor, States, Stats | None]:
-    """All steps, step t with the first sizes[t] cases. Returns hidden states [N, H], last states, the batch's statistics."""
+) -> tuple[Tensor, States, Norms]:
+    """All steps, step t with the first sizes[t] cases. Returns hidden states [N, H], last states, and the norms used."""
     norms = step_norms(cell, w, stats)
     rows_NG, step = {"lstm": lstm, "gru": gru, "rnn": rnn}[cell.kind](cell, w, norms, x_NI, sizes)
     product = RecurrentProduct(w.weight_hh, rows_NG, sizes)
@@ -71,7 +71,7 @@ def loop(
         outs.append(states[0])
     parts = zip(states, *reversed(ended), strict=True)
     out_NH, *end = product.close(torch.cat(outs), *(torch.cat(state) for state in parts))
-    return out_NH, tuple(end), batch_stats(norms)
+    return out_NH, tuple(end), norms
 
 
 def lstm(cell: Cell, w: Weights, norms: Norms, x_NI: Tensor, sizes: list[int]) -> tuple[Tensor, Step]:
@@ -162,9 +162,9 @@ def step_norms(cell: Cell, w: Weights, stats: Stats | None) -> Norms:
     return norms
 
 
-def batch_stats(norms: Norms) -> Stats | None:
+def batch_stats(norms: Norms, steps: int) -> Stats | None:
     """What batch normalisation has noted down, in training."""
-    moments = {place: norm.moments() for place, norm in norms.items() if isinstance(norm, CaseNorm) and norm.means}
+    moments = {place: norm.moments(steps) for place, norm in norms.items() if isinstance(norm, CaseNorm) and norm.means}
     if not moments:
         return None
     pairs = [moments.get(place, (None, None)) for place in ("ih", "hh", "c")]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -162,7 +162,9 @@ class Recurrent(nn.Module):
                 module.reset_running_stats()
         for name in self.state_names:
             if hasattr(self, name):
-                getattr(self, name).zero_() if self.state_std == 0 else getattr(self, name).normal_(std=self.state_std)
+                nn.init.zeros_(getattr(self, name))
+                if self.state_std:
+                    nn.init.normal_(getattr(self, name), std=self.state_std)
 
     def weights(self, name: str) -> Weights:
         """The parameters of one direction of one layer, `name` being such as l0 or l1_reverse."""

@@ -59,6 +59,7 @@ class CaseNorm:
         self.variances.append(var_F)
         return normal_bF
 
-    def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance [T, F] of the steps so far."""
-        return torch.stack(self.means), torch.stack(self.variances)
+    def moments(self, steps: int) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance [T, F] of all steps, 0 where no case was left."""
+        unreached = (0, 0, 0, steps - len(self.means))
+        return F.pad(torch.stack(self.means), unreached), F.pad(torch.stack(self.variances), unreached)
