@@ -29,7 +29,8 @@ class Options(TypedDict, total=False):
     per_gate: an ablation: ln and rms normalise each gate apart.
     bias_in: a bias inside the norm of the input term, N(W_ih x + bias_in), as in the authors' code. For ln and rms; it is
         left out elsewhere, where it would double bias_ih (none, wn) or cancel (bn).
-    learned_state: the states at the start are parameters h0, c0 [L, H], used where no state is given.
+    learned_state: the states at the start are parameters h0, c0 [L, H], used where no state is given. Under bn
+        h0 cancels in the statistics, as all cases share it: give it noise as a state of your own.
     state_std: standard deviation that these are drawn with; without it they start at 0.
     max_t: bn needs it: so many steps have statistics of their own; in evaluation, later ones use the last one's.
     """
@@ -232,8 +233,9 @@ class Recurrent(nn.Module):
             zeros_LH = layout.x_TBI.new_zeros(layers, self.hidden_size)
             return [getattr(self, name, zeros_LH)[:, None].expand(-1, cases, -1) for name in self.state_names]
         given = state if self.kind == "lstm" else (state,)
-        if not isinstance(given, (tuple, list)) or len(given) != len(self.state_names):
-            raise ValueError(f"state is a {type(state).__name__}: must be a pair of tensors (h, c)")
+        if not isinstance(given, (tuple, list)) or len(given) != len(self.state_names) or not all(map(torch.is_tensor, given)):
+            wanted = "a pair of tensors (h, c)" if self.kind == "lstm" else "a tensor h"
+            raise ValueError(f"state is a {type(state).__name__}: must be {wanted}")
         pairs = zip(given, self.state_names, strict=True)
         return [layout.state_in(s, f"state {name[0]}", layers, self.hidden_size) for s, name in pairs]
 

@@ -148,7 +148,7 @@ def test_bias_inside_the_input_norm_gives_back_the_magnitude_of_one_input():
     small, large = (torch.full((1, 1, 1), value, dtype=torch.float64) for value in (0.1, 10.0))
 
     def apart(w: Weights) -> float:
-        return float((reference(cell, w, small, *states, None).h_BH - reference(cell, w, large, *states, None).h_BH).abs().max())
+        return (reference(cell, w, small, *states, None).h_BH - reference(cell, w, large, *states, None).h_BH).abs().max().item()
 
     assert apart(w) < 1e-12
     assert apart(w._replace(bias_in=torch.randn(16, dtype=torch.float64))) > 0.01
@@ -197,7 +197,7 @@ def assert_same(cell, w, x_TBI, states, lengths_B, stats=None, atol=1e-9):
         grads = torch.autograd.grad(pull, inputs, allow_unused=True, materialize_grads=True)
         compared.append([*tensors, *grads, *(s for s in seen or () if s is not None)])
     for expected, actual in zip(*compared, strict=True):
-        scale = max(1.0, float(expected.abs().max())) if expected.numel() else 1.0
+        scale = max(1.0, expected.abs().max().item()) if expected.numel() else 1.0
         torch.testing.assert_close(actual / scale, expected / scale, rtol=0, atol=atol)
 
 
