@@ -330,11 +330,11 @@ def test_copies_and_files_hold_everything(kind, norm):
 
 def test_the_choice_of_implementation(monkeypatch):
     calls = []
-    fake = SimpleNamespace(fits=lambda *_: fits, fused=lambda *_: calls.append("fused"))
-    monkeypatch.setitem(sys.modules, "lnexp.nn.fused", fake)
     monkeypatch.setattr("lnexp.nn.hoisted.hoisted", lambda *_: calls.append("hoisted"))
     monkeypatch.setattr("lnexp.nn.reference.reference", lambda *_: calls.append("reference"))
     for fits in (True, False):
+        fused = SimpleNamespace(fits=lambda *_, fits=fits: fits, fused=lambda *_: calls.append("fused"))
+        monkeypatch.setitem(sys.modules, "lnexp.nn.fused", fused)
         sequence.run(None, None, None, None, None, None)
     monkeypatch.setenv("LNEXP_FUSED", "0")
     sequence.run(None, None, None, None, None, None)
