@@ -48,13 +48,17 @@ template <class T> struct Panels {
     // Pack element(k, j) for this thread's share of the panels.
     template <class Element> void pack(int thread, int threads, Element element) {
         const Share share(columns, tile_columns<T>, thread, threads);
-        constexpr long stripe = 16;  // inner rows at a time: a cache line of the source, whichever way it lies
+        constexpr long stripe = 64;  // inner rows at a time: what is written stays in the first cache, what is read is fetched ahead
         for (long j0 = share.begin; j0 < share.end; j0 += tile_columns<T>) {
             const long wide = panel_width(columns - j0), real = std::min(wide, columns - j0);
-            T* to = panel(j0);
-            for (long k0 = 0; k0 < inner; k0 += stripe)
-                for (long j = 0; j < wide; j++)
-                    for (long k = k0; k < std::min(inner, k0 + stripe); k++) to[k * wide + j] = j < real ? element(k, j0 + j) : 0;
+            for (long k0 = 0; k0 < inner; k0 += stripe) {
+                const long rows = std::min(stripe, inner - k0);
+                T* to = panel(j0) + k0 * wide;
+                for (long j = 0; j < real; j++)
+                    for (long k = 0; k < rows; k++) to[k * wide + j] = element(k0 + k, j0 + j);
+                for (long j = real; j < wide; j++)
+                    for (long k = 0; k < rows; k++) to[k * wide + j] = 0;
+            }
         }
     }
 };

@@ -69,6 +69,23 @@ template <class T> ALWAYS_INLINE void store(T* p, Vector<T> x, First lanes) {
 }
 #endif
 
+// x limited to [-limit, limit]. The comparisons are false for a NaN, which therefore stays.
+#if defined(__AVX512F__)  // the same in one instruction each, which compilers do not see
+ALWAYS_INLINE Vector<float> clamp(Vector<float> x, float limit) {
+    const __m512 least = _mm512_set1_ps(-limit), most = _mm512_set1_ps(limit);
+    return (Vector<float>)_mm512_max_ps(least, _mm512_min_ps(most, (__m512)x));
+}
+ALWAYS_INLINE Vector<double> clamp(Vector<double> x, double limit) {
+    const __m512d least = _mm512_set1_pd(-limit), most = _mm512_set1_pd(limit);
+    return (Vector<double>)_mm512_max_pd(least, _mm512_min_pd(most, (__m512d)x));
+}
+#else
+template <class V, class T> ALWAYS_INLINE V clamp(V x, T limit) {
+    x = x > V{} + limit ? V{} + limit : x;
+    return x < V{} - limit ? V{} - limit : x;
+}
+#endif
+
 // x with the untouched lanes set to zero, so that they add nothing to a sum.
 template <class T> ALWAYS_INLINE Vector<T> only(Vector<T> x, Whole) { return x; }
 template <class T> ALWAYS_INLINE Vector<T> only(Vector<T> x, First lanes) {
@@ -85,16 +102,19 @@ template <class T, class Body> ALWAYS_INLINE void sweep(long n, Body body) {
     if (j < n) body(j, First{n - j});
 }
 
-template <class T> ALWAYS_INLINE T sum(Vector<T> x) {
-    T parts[width<T>];
-    memcpy(parts, &x, sizeof x);
-    for (long half = width<T> / 2; half > 0; half /= 2)
-        for (long i = 0; i < half; i++) parts[i] += parts[i + half];
-    return parts[0];
+#if defined(__AVX512F__)
+ALWAYS_INLINE float sum(Vector<float> x) { return _mm512_reduce_add_ps((__m512)x); }
+ALWAYS_INLINE double sum(Vector<double> x) { return _mm512_reduce_add_pd((__m512d)x); }
+#else
+template <class V> ALWAYS_INLINE auto sum(V x) {
+    auto total = x[0];
+    for (unsigned i = 1; i < sizeof x / sizeof total; i++) total += x[i];
+    return total;
 }
+#endif
 
-// exp(x) - 1 = 2^n (q + 1) - 1 with x = n log 2 + r, |r| <= log(2) / 2 and q = exp(r) - 1 from a polynomial. x is clamped to
-// where exp is finite; the comparisons are false for a NaN, which therefore stays.
+// exp(x) = 2^n (q + 1) with x = n log 2 + r, |r| <= log(2) / 2 and q = exp(r) - 1 from a polynomial; x is limited to where exp
+// is finite.
 template <class T> struct Exponential;
 template <> struct Exponential<float> {  // coefficients: Cephes, expf
     static constexpr float largest = 88.f, round = 12582912.f, log2_high = 0.693359375f, log2_low = -2.12194440e-4f;
@@ -113,8 +133,7 @@ template <> struct Exponential<double> {  // coefficients: 1 / k!, k = 13 ... 2
 // Returns q and sets scale = 2^n, so that exp(x) = scale * (q + 1).
 template <class T> ALWAYS_INLINE Vector<T> exponential_parts(Vector<T> x, Vector<T>& scale) {
     using E = Exponential<T>;
-    x = x > all<T>(E::largest) ? all<T>(E::largest) : x;
-    x = x < all<T>(-E::largest) ? all<T>(-E::largest) : x;
+    x = clamp(x, E::largest);
     const Vector<T> shifted = x * T(1.44269504088896340736) + E::round;  // the integer n now sits in the lowest bits
     const Vector<T> n = shifted - E::round;
     const Vector<T> r = (x - n * E::log2_high) - n * E::log2_low;
