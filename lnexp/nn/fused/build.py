@@ -86,9 +86,10 @@ def _compile(compiler: str, path: Path) -> None:
     os.close(handle)
     command = [compiler, *_flags(), str(SOURCES / "module.cpp"), "-o", name]
     try:
-        done = subprocess.run([*command, "-fopenmp"], capture_output=True, text=True, timeout=600)
+        done = subprocess.run([*command, "-fopenmp"], check=False, capture_output=True, text=True, timeout=600)
         if done.returncode:  # some compilers come without OpenMP: one thread is better than none
-            done = subprocess.run([*command, "-Wno-unknown-pragmas"], capture_output=True, text=True, timeout=600)
+            command.append("-Wno-unknown-pragmas")
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
         if done.returncode:
             raise OSError(f"{compiler} failed: {done.stderr}")
         os.replace(name, path)

@@ -20,14 +20,18 @@ NORMS = {"none": 0, "ln": 1, "rms": 2}
 FORWARD_ROWS = 512  # cases * steps whose input sums are one product: many enough for its speed, few enough for the cache
 BACKWARD_ROWS = 1024  # the same for the gradients of the weights
 FEW_INPUTS = 32  # up to here W_ih x is cheaper to compute again than to keep
-WHOLE_NUMBERS = (
-    "kind norm cell_norm per_gate relu threads steps cases inputs hidden x_step x_case dout_step dout_case "
-    "sums_x_ring sums_h_ring cells_ring moments_ring chunk"
-).split()
-POINTERS = (
-    "lengths x h0 c0 weight_ih weight_hh bias_in bias_ih bias_hh gain_ih gain_hh gain_c bias_c sums_x sums_h cells moments "
-    "out h_n c_n dout dh dc dsums_x dsums_h dx dweight_ih dweight_hh dparameters"
-).split()
+# fmt: off
+WHOLE_NUMBERS = [
+    "kind", "norm", "cell_norm", "per_gate", "relu", "threads", "steps", "cases", "inputs", "hidden",
+    "x_step", "x_case", "dout_step", "dout_case", "sums_x_ring", "sums_h_ring", "cells_ring", "moments_ring", "chunk",
+]
+POINTERS = [
+    "lengths", "x", "h0", "c0",
+    "weight_ih", "weight_hh", "bias_in", "bias_ih", "bias_hh", "gain_ih", "gain_hh", "gain_c", "bias_c",
+    "sums_x", "sums_h", "cells", "moments", "out", "h_n", "c_n",
+    "dout", "dh", "dc", "dsums_x", "dsums_h", "dx", "dweight_ih", "dweight_hh", "dparameters",
+]
+# fmt: on
 
 workspace = Workspace()
 
