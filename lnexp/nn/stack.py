@@ -6,6 +6,7 @@ Shapes: T time, B batch, I input, H hidden, G gates * H (LSTM 4H, GRU 3H, RNN H)
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -91,6 +92,8 @@ class Recurrent(nn.Module):
             raise ValueError(f"bias=False: rules out bias_in={bias_in}, forget_bias={forget_bias}")
         if state_std < 0 or (state_std and not learned_state):
             raise ValueError(f"state_std={state_std}: must be 0 or more, and 0 without learned_state")
+        if dropout and num_layers == 1:
+            warnings.warn(f"dropout={dropout} is between layers: with num_layers=1 it does nothing", stacklevel=3)
         self.norm = norm_of(norm)
         inside = "none" if self.norm.name == "wn" else self.norm.name  # weight normalisation is done to the weights
         self.cell = Cell(self.kind, inside, self.norm.eps, per_gate, **form)

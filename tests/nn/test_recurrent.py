@@ -374,6 +374,34 @@ def test_what_does_not_fit_is_said_in_one_line(call, message):
     assert "\n" not in str(error.value)
 
 
+def test_dropout_that_does_nothing_is_said_so():
+    with pytest.warns(UserWarning, match="dropout=0.5 is between layers: with num_layers=1 it does nothing"):
+        ours.GRU(3, 4, dropout=0.5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("norm", NORMS)
+def test_on_a_gpu_it_is_the_same(kind, norm):
+    torch.manual_seed(0)
+    layer = getattr(ours, kind)(3, 4, 2, norm=norm, bidirectional=True, max_t=4, learned_state=True, dtype=torch.float64)
+    x = torch.randn(5, 4, 3, dtype=torch.float64)
+    found = []
+    for device in ("cpu", "cuda"):
+        moved = copy.deepcopy(layer).to(device)
+        training = layer_outputs_and_gradients(moved, x.to(device))
+        evaluation = flat(moved.eval()(x.to(device), lengths=[5, 2, 4, 2]))
+        found.append([t.cpu() for t in [*training, *evaluation, *moved.buffers()]])
+    for expected, actual in zip(*found, strict=True):
+        torch.testing.assert_close(actual, expected)
+
+
+def layer_outputs_and_gradients(layer, x) -> list[torch.Tensor]:
+    tensors = flat(layer(x, lengths=[5, 2, 4, 2]))
+    sum(t.square().sum() for t in tensors).backward()
+    return [*tensors, *(p.grad for p in layer.parameters())]
+
+
 def test_options_of_another_kind_are_refused():
     for kind, option in (("GRU", {"cell_only": True}), ("RNN", {"forget_bias": 1.0}), ("LSTM", {"nonlinearity": "relu"})):
         with pytest.raises(TypeError):

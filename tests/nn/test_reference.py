@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lnexp.nn.deferred import RecurrentProduct
 from lnexp.nn.hoisted import hoisted
 from lnexp.nn.reference import reference
 from lnexp.nn.sequence import GATES, Cell, Output, Stats, Weights
@@ -261,20 +262,31 @@ def test_no_steps_and_no_cases(run, cell):
     assert h_BH.shape == (0, 4)
 
 
-def test_hoisted_frees_its_states_and_notices_when_one_is_overwritten():
+def test_hoisted_notices_when_a_state_is_overwritten():
     cell = Cell("gru", "ln")
-    w = random_weights(cell, 3, 4)
-    x_TBI = torch.randn(3, 2, 3, dtype=torch.float64)
-    h0_BH = torch.zeros(2, 4, dtype=torch.float64)
-    out_TBH = hoisted(cell, w, x_TBI, h0_BH, None, None).out_TBH
+    w, h0_BH = random_weights(cell, 3, 4), torch.zeros(2, 4, dtype=torch.float64)
+    out_TBH = hoisted(cell, w, torch.randn(3, 2, 3, dtype=torch.float64), h0_BH, None, None).out_TBH
     h0_BH.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         out_TBH.sum().backward()
-    total = hoisted(cell, w, x_TBI, h0_BH, None, None).out_TBH.sum()
+
+
+def test_hoisted_can_be_differentiated_again_and_then_frees_its_states(monkeypatch):
+    products = []
+
+    def recorded(*args) -> RecurrentProduct:
+        products.append(RecurrentProduct(*args))
+        return products[-1]
+
+    monkeypatch.setattr("lnexp.nn.hoisted.RecurrentProduct", recorded)
+    cell = Cell("gru", "ln")
+    w, (h0_BH, _) = random_weights(cell, 3, 4), random_states(cell, 2, 4)
+    total = hoisted(cell, w, torch.randn(3, 2, 3, dtype=torch.float64), h0_BH, None, None).out_TBH.sum()
     total.backward(retain_graph=True)
     once = w.weight_hh.grad.clone()
     total.backward()
     torch.testing.assert_close(w.weight_hh.grad, 2 * once)
+    assert products[0].handed_over == []
     with pytest.raises(RuntimeError, match="second time"):
         total.backward()
 
