@@ -21,8 +21,6 @@ from lnexp.nn.sequence import Cell, Output, Stats, Weights
 from lnexp.nn.step_norm import CaseNorm, UnitNorm
 
 Norms = dict[str, UnitNorm | CaseNorm]  # by place: "ih" the input term, "hh" the recurrent one, "c" the new cell
-
-
 States = tuple[Tensor, ...]  # h_bH, and for lstm c_bH
 Step = Callable[[int, Tensor, States], States]  # of t, the recurrent product a_bG and the states: the new states
 
