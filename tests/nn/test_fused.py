@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lnexp.nn.fused import call, fits, fused
 from lnexp.nn.fused.build import library
 from lnexp.nn.reference import reference
-from lnexp.nn.sequence import GATES, Cell, Output, Weights
+from lnexp.nn.sequence import GATES, Cell, Output, Stats, Weights
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no C++ compiler on this machine")
 
@@ -29,6 +29,7 @@ CELLS = [
     and (nonlinearity == "tanh" or kind == "rnn")
     and (not per_gate or (norm != "none" and kind != "rnn"))
 ]  # fmt: skip
+BATCH = Cell("lstm", "bn")
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,9 @@ def one_thread():
 
 
 def name_of(cell: Cell) -> str:
-    flags = [f for f in ("per_gate", "cell_only") if getattr(cell, f)] + (["relu"] if cell.nonlinearity == "relu" else [])
+    flags = [f for f in ("per_gate", "cell_only") if getattr(cell, f)] + (
+        ["relu"] if cell.nonlinearity == "relu" else []
+    )
     return "-".join([cell.kind, cell.norm, *flags])
 
 
@@ -79,7 +82,9 @@ def run(implementation, cell, w, x, h, c, lengths, dtype=torch.float64):
 
 def assert_equal(expected, actual, tolerance):
     for e, a in zip((*expected[0], *expected[1]), (*actual[0], *actual[1]), strict=True):
-        torch.testing.assert_close(a.double(), e.double(), rtol=tolerance, atol=tolerance * max(1.0, e.abs().max().item()))
+        torch.testing.assert_close(
+            a.double(), e.double(), rtol=tolerance, atol=tolerance * max(1.0, e.abs().max().item())
+        )
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=name_of)
@@ -101,11 +106,15 @@ def test_gradients_are_those_of_the_function(cell, lengths):
 @settings(max_examples=40, deadline=None)
 def test_equals_the_reference_at_any_shape(data):
     cell = data.draw(st.sampled_from(CELLS))
-    T, B, I, H = (data.draw(st.integers(1, most), label=name) for name, most in zip("TBIH", (12, 19, 40, 37), strict=True))
+    T, B, I, H = (
+        data.draw(st.integers(1, most), label=name) for name, most in zip("TBIH", (12, 19, 40, 37), strict=True)
+    )
     lengths = data.draw(st.none() | st.lists(st.integers(1, T), min_size=B, max_size=B))
     lengths_B = None if lengths is None else torch.tensor(lengths)
     torch.manual_seed(data.draw(st.integers(0, 99), label="seed"))
-    inputs = make(cell, T, B, I, H, biases=data.draw(st.booleans(), label="biases"), bias_in=data.draw(st.booleans(), label="in"))
+    inputs = make(
+        cell, T, B, I, H, biases=data.draw(st.booleans(), label="biases"), bias_in=data.draw(st.booleans(), label="in")
+    )
     torch.set_num_threads(data.draw(st.sampled_from((1, 2, 3)), label="threads"))
     expected = run(reference, cell, *inputs, lengths_B)
     assert_equal(expected, run(fused, cell, *inputs, lengths_B), 1e-9)
@@ -129,7 +138,9 @@ def test_float32_is_as_exact_as_float32_allows(cell):
     assert error(ours) < 3 * error(eager) + 1e-6
 
 
-@pytest.mark.parametrize("cell", [Cell("lstm", "ln"), Cell("lstm", "none"), Cell("gru", "ln"), Cell("rnn", "ln")], ids=name_of)
+@pytest.mark.parametrize(
+    "cell", [Cell("lstm", "ln"), Cell("lstm", "none"), Cell("gru", "ln"), Cell("rnn", "ln")], ids=name_of
+)
 def test_several_chunks_of_steps(cell):
     rows = call.BACKWARD_ROWS
     inputs = make(cell, T=rows // 32 * 2 + 5, B=33, I=3, H=5)
@@ -273,6 +284,7 @@ def test_fits_says_no_to_what_the_kernels_do_not_do():
     assert not fits(cell, w, x.float())  # two types at once
     assert not fits(cell, Weights(*(None if t is None else t.half() for t in w)), x.half())
     assert not fits(Cell("gru", "bn"), w, x)
+    assert not fits(Cell("lstm", "bn", cell_only=True), w, x)
     assert not fits(cell, w, x.to("meta"))
 
 
@@ -328,6 +340,56 @@ def test_a_compiler_that_fails(tmp_path):
     assert done.stdout.split() == ["False", "True"]
     assert done.stderr.count("\n") == 2 and "sorry" in done.stderr  # the announcement, then the reason
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def population(T: int, H: int) -> Stats:
+    return Stats(*(torch.rand(T, n, dtype=torch.float64) + 0.1 for n in (4 * H, 4 * H, 4 * H, 4 * H, H, H)))
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_batch_normalisation_equals_the_reference(data):
+    T, I = (data.draw(st.integers(1, most), label=name) for name, most in (("T", 8), ("I", 40)))
+    B, H = data.draw(st.integers(2, 19), label="B"), data.draw(st.integers(1, 37), label="H")
+    lengths = data.draw(st.none() | st.lists(st.integers(1, T), min_size=B, max_size=B))
+    lengths_B = None if lengths is None else torch.tensor(lengths)
+    torch.manual_seed(data.draw(st.integers(0, 99), label="seed"))
+    w, x, h, c = make(BATCH, T, B, I, H, bias_in=data.draw(st.booleans(), label="in"))
+    stats = population(T, H) if data.draw(st.booleans(), label="population") else None
+    torch.set_num_threads(data.draw(st.sampled_from((1, 2, 3)), label="threads"))
+    expected, actual = (
+        run(lambda *given_: implementation(*given_, stats), BATCH, w, x, h, c, lengths_B)
+        for implementation in (reference, fused)
+    )
+    assert_equal(expected, actual, 1e-7)
+    measured, ours = (
+        implementation(BATCH, w, x, h, c, lengths_B, stats).stats for implementation in (reference, fused)
+    )
+    assert (measured is None) == (ours is None) == (stats is not None)
+    if stats is None:
+        torch.testing.assert_close(ours, measured, rtol=1e-9, atol=1e-9)
+        assert not any(t.requires_grad for t in ours)
+
+
+@pytest.mark.parametrize("evaluating", [False, True])
+def test_gradients_of_batch_normalisation(evaluating):
+    w, x, h, c = make(BATCH, T=3, B=4, I=2, H=3)
+    stats = population(3, 3) if evaluating else None
+    leaves = [t.requires_grad_() for t in (x, h, c, *w)]
+
+    def function(x_, h_, c_, *w_):
+        return fused(BATCH, Weights(*w_), x_, h_, c_, torch.tensor([3, 2, 1, 3]), stats)[:3]
+
+    assert torch.autograd.gradcheck(function, leaves, eps=1e-6, atol=1e-5)
+
+
+def test_batch_normalisation_without_variance_is_finite():
+    w, x, h, c = make(BATCH, T=4, B=3, I=2, H=5, dtype=torch.float32)
+    h, c = torch.zeros_like(h), torch.zeros_like(c)
+    leaves = [t.requires_grad_() for t in (x, h, c, *w)]
+    result = fused(BATCH, Weights(*leaves[3:]), *leaves[:3], torch.tensor([3, 1, 1]))  # one case alone, then none
+    gradients = torch.autograd.grad(result.out_TBH.sum(), leaves)
+    assert all(t.isfinite().all() for t in (*result[:3], *result.stats, *gradients))
 
 
 def test_output_type():

@@ -5,8 +5,11 @@ A kernel for CUDA would stand beside this package (`lnexp/nn/triton`), with the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lnexp.nn.fused import call
 from lnexp.nn.fused.build import library
@@ -14,10 +17,13 @@ from lnexp.nn.sequence import Cell, Output, Stats, Weights
 
 
 def fits(cell: Cell, w: Weights, x_TBI: Tensor) -> bool:
-    """Whether `fused` can run this layer: on the CPU, in float32 or float64, norm none, ln or rms, and a compiler at hand."""
+    """Whether `fused` can run this layer: on the CPU, in float32 or float64, and a compiler at hand.
+
+    Batch normalisation fits in the LSTM of Cooijmans et al. alone, not in its DRAW form nor in the other kinds.
+    """
     tensors = [x_TBI, *(p for p in w if p is not None)]
     return (
-        cell.norm in call.NORMS
+        (cell.norm != "bn" or (cell.kind == "lstm" and not cell.cell_only))
         and x_TBI.dtype in (torch.float32, torch.float64)
         and all(t.device.type == "cpu" and t.dtype == x_TBI.dtype for t in tensors)
         and not torch.compiler.is_compiling()
@@ -26,34 +32,46 @@ def fits(cell: Cell, w: Weights, x_TBI: Tensor) -> bool:
 
 
 def fused(
-    cell: Cell, w: Weights, x_TBI: Tensor, h0_BH: Tensor, c0_BH: Tensor | None, lengths_B: Tensor | None, stats: Stats | None = None
+    cell: Cell,
+    w: Weights,
+    x_TBI: Tensor,
+    h0_BH: Tensor,
+    c0_BH: Tensor | None,
+    lengths_B: Tensor | None,
+    stats: Stats | None = None,
 ) -> Output:
     """As `lnexp.nn.sequence.run`, which see. Differentiable once."""
     (T, B, _), H = x_TBI.shape, h0_BH.shape[1]
+    run = call.Sequence(cell, w, x_TBI, h0_BH, c0_BH, lengths_B)
     if T == 0 or B == 0:
-        return Output(x_TBI.new_zeros(T, B, H), h0_BH, c0_BH, None)
+        return Output(x_TBI.new_zeros(T, B, H), h0_BH, c0_BH, call.empty_stats(run) if stats is None else None)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x_TBI, h0_BH, c0_BH, *w)):
-        return Output(*Layer.apply(cell, lengths_B, x_TBI, h0_BH, c0_BH, *w), None)
-    return Output(*call.forward(cell, w, x_TBI, h0_BH, c0_BH, lengths_B, keep=False)[:3], None)
+        out_TBH, h_BH, c_BH, *measured = Layer.apply(cell, lengths_B, stats, x_TBI, h0_BH, c0_BH, *w)
+        return Output(out_TBH, h_BH, c_BH, Stats(*measured) if measured else None)
+    return call.forward(run, keep=False, population=stats)[0]
 
 
 class Layer(torch.autograd.Function):
     """One layer over a whole sequence as one node of the graph."""
 
     @staticmethod
-    def forward(ctx, cell, lengths_B, x_TBI, h0_BH, c0_BH, *weights):
-        out_TBH, h_BH, c_BH, kept = call.forward(cell, Weights(*weights), x_TBI, h0_BH, c0_BH, lengths_B, keep=True)
+    def forward(ctx: Any, cell, lengths_B, population, x_TBI, h0_BH, c0_BH, *weights):
+        run = call.Sequence(cell, Weights(*weights), x_TBI, h0_BH, c0_BH, lengths_B)
+        (out_TBH, h_BH, c_BH, stats), kept = call.forward(run, keep=True, population=population)
         ctx.set_materialize_grads(False)
-        ctx.cell, ctx.lengths_B = cell, lengths_B
-        ctx.save_for_backward(x_TBI, h0_BH, c0_BH, out_TBH, *kept, *weights)
-        return out_TBH, h_BH, c_BH
+        ctx.mark_non_differentiable(*(stats or ()))
+        ctx.cell, ctx.lengths_B, ctx.population = cell, lengths_B, population
+        ctx.save_for_backward(x_TBI, h0_BH, c0_BH, *weights, out_TBH, *kept, *(stats or ()))
+        return out_TBH, h_BH, c_BH, *(stats or ())
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, dout_TBH, dh_BH, dc_BH):
-        x_TBI, h0_BH, c0_BH, out_TBH, *rest = ctx.saved_tensors
-        kept, w = call.Kept(*rest[:4]), Weights(*rest[4:])
-        gradients = call.backward(
-            ctx.cell, w, x_TBI, h0_BH, c0_BH, ctx.lengths_B, out_TBH, kept, dout_TBH, dh_BH, dc_BH, ctx.needs_input_grad[2]
-        )
-        return None, None, gradients.x_TBI, gradients.h0_BH, gradients.c0_BH, *gradients.weights
+    @once_differentiable
+    def backward(ctx: Any, *d):
+        n = 3 + len(Weights._fields)
+        x_TBI, h0_BH, c0_BH, *weights = ctx.saved_tensors[:n]
+        out_TBH, *rest = ctx.saved_tensors[n:]
+        run = call.Sequence(ctx.cell, Weights(*weights), x_TBI, h0_BH, c0_BH, ctx.lengths_B)
+        kept, measured = call.Kept(*rest[:4]), rest[4:]
+        stats = Stats(*measured) if measured else ctx.population
+        gradients = call.backward(run, out_TBH, kept, stats, ctx.population is not None, d[:3], ctx.needs_input_grad[3])
+        return None, None, None, *gradients[:3], *gradients.weights

@@ -81,7 +81,11 @@ def _processor() -> str:
 
 def _compile(compiler: str, path: Path) -> None:
     """Compile into a temporary file, then rename: a process that compiles at the same time never sees half a library."""
-    print(f"lnexp: compiling the recurrent kernels for this machine (once, some ten seconds) into {path}", file=sys.stderr, flush=True)
+    print(
+        f"lnexp: compiling the recurrent kernels for this machine (once, some ten seconds) into {path}",
+        file=sys.stderr,
+        flush=True,
+    )
     handle, name = tempfile.mkstemp(suffix=".so", dir=path.parent)
     os.close(handle)
     command = [compiler, *_flags(), str(SOURCES / "module.cpp"), "-o", name]

@@ -10,6 +10,7 @@ template <class T, bool normed> struct Gru {
     static constexpr int gates = 3;
     static constexpr bool joint = false;     // r stands between the two sums of n
     static constexpr bool carries_h = true;  // h also enters the next step as z h
+    static constexpr bool over_cases = false;
 
     const Call<T>& p;
     const int64_t H;

@@ -17,7 +17,7 @@ enum class Kind : int64_t { lstm, gru, rnn };
 template <class T> struct Call {
     Kind kind;
     Norm norm, cell_norm;
-    int64_t per_gate, relu, threads;
+    int64_t per_gate, relu, population, threads;
     int64_t steps, cases, inputs, hidden;
     int64_t x_step, x_case, dout_step, dout_case;  // strides of x_TBI and dout_TBH, in elements; their last dimension is dense
     // Steps held in a buffer that is used as a ring: all of them where the backward pass needs them again.
@@ -33,6 +33,7 @@ template <class T> struct Call {
     T* cells;             // [ring, B, H]
     Moments<T>* moments;  // [ring, B, 2 gates + 1] of the input's gates, the state's gates, the cell
     T *out, *h_n, *c_n;
+    T *mean_ih, *var_ih, *mean_hh, *var_hh, *mean_c, *var_c;  // batch normalisation: [T, G] or [T, H]; read if `population`, else written
 
     const T* dout;            // [T, B, H] or null
     T *dh, *dc;               // [B, H] gradients of the last states going in, of the initial states coming out

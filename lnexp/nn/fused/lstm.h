@@ -10,6 +10,7 @@ template <class T, bool normed> struct Lstm {
     static constexpr int gates = 4;
     static constexpr bool joint = !normed;  // without a norm, W_ih x and W_hh h need not be kept apart
     static constexpr bool carries_h = false;  // h enters the next step through W_hh alone
+    static constexpr bool over_cases = false;
 
     const Call<T>& p;
     const int64_t H, G;

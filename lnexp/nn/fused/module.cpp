@@ -1,4 +1,5 @@
 // The functions that Python calls. One library, plain C names, nothing of torch's: call.py hands over the addresses.
+#include "batch_lstm.h"
 #include "gru.h"
 #include "lstm.h"
 #include "passes.h"
@@ -9,6 +10,7 @@ template <class T, class Body> void dispatch(const Call<T>& call, Body body) {
     if (call.kind == Kind::rnn) body(static_cast<Rnn<T>*>(nullptr));
     else if (call.kind == Kind::gru && normed) body(static_cast<Gru<T, true>*>(nullptr));
     else if (call.kind == Kind::gru) body(static_cast<Gru<T, false>*>(nullptr));
+    else if (call.norm == Norm::bn) body(static_cast<BatchLstm<T>*>(nullptr));
     else if (normed) body(static_cast<Lstm<T, true>*>(nullptr));
     else body(static_cast<Lstm<T, false>*>(nullptr));
 }

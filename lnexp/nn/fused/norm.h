@@ -2,7 +2,7 @@
 #pragma once
 #include "simd.h"
 
-enum class Norm : int64_t { none, ln, rms };
+enum class Norm : int64_t { none, ln, rms, bn };  // bn does not work on rows: see batch_lstm.h
 
 template <class T> struct Moments {
     T mean, rstd;

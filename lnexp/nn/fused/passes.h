@@ -34,6 +34,13 @@ template <class T, class Cell> void input_sums(const Call<T>& p, const Cases<T>&
     multiply<T>(weight_ih, x.size(), x.data(), p.bias_in ? bias.data() : nullptr, writable<T>(sums));
 }
 
+// The real cases of step t.
+template <class T, class StepOf> std::vector<Step<T>> all_of(const Cases<T>& cases, int64_t t, StepOf step) {
+    std::vector<Step<T>> steps;
+    for (int64_t i = 0, n = cases.real(t); i < n; i++) steps.push_back(step(cases.index[i]));
+    return steps;
+}
+
 template <class T, class Cell> void forward(const Call<T>& p) {
     const int64_t H = p.hidden, G = Cell::gates * H, I = p.inputs;
     Panels<T> weight_ih(I, G), weight_hh(H, G);
@@ -43,7 +50,8 @@ template <class T, class Cell> void forward(const Call<T>& p) {
         weight_ih.pack(thread, threads, [&](long k, long g) { return p.weight_ih[g * I + k]; });
         weight_hh.pack(thread, threads, [&](long k, long g) { return p.weight_hh[g * H + k]; });
 #pragma omp barrier
-        const Cases<T> mine(p, thread, threads);
+        const Cases<T> mine(p, thread, threads), everyone(p, 0, 1);
+        const Share units(H, width<T>, thread, threads);
         Cell cell(p);
         std::vector<Step<T>> steps(mine.index.size());
         Rows<T> h(steps.size()), sums(steps.size());
@@ -56,7 +64,13 @@ template <class T, class Cell> void forward(const Call<T>& p) {
                 sums[i] = Cell::joint ? steps[i].sums_x : steps[i].sums_h;
             }
             multiply<T>(weight_hh, n, h.data(), Cell::joint ? sums.data() : nullptr, writable<T>(sums));
-            for (int64_t i = 0; i < n; i++) cell.forward(steps[i]);
+            if constexpr (Cell::over_cases) {
+#pragma omp barrier
+                cell.forward(t, all_of(everyone, t, [&](int64_t b) { return step_of<T, Cell>(p, t, b); }), units);
+#pragma omp barrier
+            } else {
+                for (int64_t i = 0; i < n; i++) cell.forward(steps[i]);
+            }
         }
         for (const int64_t b : mine.index) {
             const int64_t length = p.length(b);
@@ -87,7 +101,7 @@ template <class T, class Cell> void backward(const Call<T>& p) {
         const Cases<T> mine(p, thread, threads), everyone(p, 0, 1);
         Cell cell(p);
         ParameterGradients<T> grad(partial + parameters * thread, G, H);
-        const Share share(G, tile_rows, thread, threads);
+        const Share units(H, width<T>, thread, threads), share(G, tile_rows, thread, threads);
         OuterProduct<T> outer(share, std::max(H, I));
         std::vector<Step<T>> steps(mine.index.size());
         Rows<T> dsums(steps.size()), dh(steps.size()), left_x, left_h, right_x, right_h;
@@ -104,17 +118,29 @@ template <class T, class Cell> void backward(const Call<T>& p) {
 
         for (int64_t t0 = (p.steps - 1) / p.chunk * p.chunk; t0 >= 0; t0 -= p.chunk) {
             const int64_t t1 = std::min(p.steps, t0 + p.chunk);
-            if (recompute) input_sums<T, Cell>(p, mine, weight_ih, t0, t1);
+            if (recompute) {
+                input_sums<T, Cell>(p, mine, weight_ih, t0, t1);
+                if constexpr (Cell::over_cases) {
+#pragma omp barrier
+                }
+            }
             for (int64_t t = t1 - 1; t >= t0; t--) {
                 const int64_t n = mine.real(t);
+                if constexpr (Cell::over_cases) {
+                    cell.backward(t, all_of(everyone, t, [&](int64_t b) { return gradients_of(t, b); }), units, grad);
+#pragma omp barrier
+                }
                 for (int64_t i = 0; i < n; i++) {
                     steps[i] = gradients_of(t, mine.index[i]);
-                    cell.backward(steps[i], grad);
+                    if constexpr (!Cell::over_cases) cell.backward(steps[i], grad);
                     dsums[i] = steps[i].dsums_h;
                     dh[i] = steps[i].dh;
                     if (p.bias_in) for (int64_t j = 0; j < G; j++) grad.bias_in[j] += steps[i].dsums_x[j];
                 }
                 multiply<T>(weight_hh, n, dsums.data(), Cell::carries_h ? dh.data() : nullptr, writable<T>(dh));
+                if constexpr (Cell::over_cases) {
+#pragma omp barrier
+                }
             }
             if (p.dx) {
                 Rows<T> dx;

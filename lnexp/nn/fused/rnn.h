@@ -8,6 +8,7 @@ template <class T> struct Rnn {
     static constexpr int gates = 1;
     static constexpr bool joint = true;
     static constexpr bool carries_h = false;
+    static constexpr bool over_cases = false;
 
     const Call<T>& p;
     const int64_t H;
