@@ -1,5 +1,6 @@
-"""Normalisation for your own models: usable without the rest of lnexp."""
+"""Normalisation, and recurrent layers with it, for your own models: usable without the rest of lnexp."""
 
 from lnexp.nn.norms import NORMS, BatchNorm, LayerNorm, Norm, RMSNorm, WeightNorm
+from lnexp.nn.recurrent import GRU, LSTM, RNN
 
-__all__ = ["NORMS", "BatchNorm", "LayerNorm", "Norm", "RMSNorm", "WeightNorm"]
+__all__ = ["GRU", "LSTM", "NORMS", "RNN", "BatchNorm", "LayerNorm", "Norm", "RMSNorm", "WeightNorm"]

@@ -22,22 +22,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from lnexp.nn.batch_steps import BatchSteps
+
 
 class Norm:
     """No normalisation: the baseline, and the base of all others.
 
     Args:
         eps: added to the variance inside the root (the authors' code: 1e-5; the paper's formulas have none).
-        gain: initial value of every gain (paper section 6: 1).
+        gain: initial value of every gain. None: 1 (paper section 6), but 0.1 for batch normalisation inside a recurrent layer
+            (Cooijmans et al. 2016, section 4: 1 saturates the tanh).
     """
 
     name = "none"
     shifts = False  # adds a bias after normalising, so that the linear layer in front of it needs none (equation 5)
 
-    def __init__(self, eps: float = 1e-5, gain: float = 1.0) -> None:
+    def __init__(self, eps: float = 1e-5, gain: float | None = None) -> None:
         if not eps >= 0:
             raise ValueError(f"norm.eps={eps}: must be 0 or more")
-        self.eps, self.gain = eps, gain
+        self.eps, self.gain = eps, 1.0 if gain is None else gain
+        self.step_gain = self.gain  # of recurrent layers
 
     def dense(self, n: int) -> nn.Module:
         """The module that normalises summed inputs a_BN of a fully connected layer; it returns the same shape."""
@@ -103,7 +107,7 @@ class BatchNorm(Norm):
 
     Args:
         unbiased_up_to: batches of at most so many cases are normalised with the unbiased variance (paper section 6.6 does it
-            at batch 4), larger ones with the biased one.
+            at batch 4), larger ones with the biased one. Recurrent layers always take the biased one.
         statistics: what evaluation uses. "population": estimated anew over training batches before each evaluation, as Ioffe
             and Szegedy do (their algorithm 2); "running": exponential averages kept during training.
         momentum: weight of the newest batch in the running averages.
@@ -113,9 +117,15 @@ class BatchNorm(Norm):
     shifts = True
 
     def __init__(
-        self, eps: float = 1e-5, gain: float = 1.0, unbiased_up_to: int = 0, statistics: str = "population", momentum: float = 0.1
+        self,
+        eps: float = 1e-5,
+        gain: float | None = None,
+        unbiased_up_to: int = 0,
+        statistics: str = "population",
+        momentum: float = 0.1,
     ) -> None:
         super().__init__(eps, gain)
+        self.step_gain = 0.1 if gain is None else gain
         if statistics not in ("population", "running"):
             raise ValueError(f"norm.statistics={statistics}: allowed are population, running")
         self.unbiased_up_to, self.statistics, self.momentum = unbiased_up_to, statistics, momentum
@@ -128,7 +138,7 @@ class BatchNorm(Norm):
     @torch.no_grad()
     def calibrate(self, model: nn.Module, forward: Callable[[Any], Any], batches: Iterable[Any]) -> None:
         """Set the statistics of every batch-normalised layer to their mean over `batches`, `forward` being called on each."""
-        layers = [m for m in model.modules() if isinstance(m, BatchDense)]
+        layers = [m for m in model.modules() if isinstance(m, (BatchDense, BatchSteps))]
         if self.statistics != "population" or not layers:
             return
         was_training = model.training

@@ -1,0 +1,77 @@
+"""Recurrent layers as compiled kernels for the CPU: same arguments and results as `lnexp.nn.reference`, to rounding.
+
+A kernel for CUDA would stand beside this package (`lnexp/nn/triton`), with the same two functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lnexp.nn.fused import call
+from lnexp.nn.fused.build import library
+from lnexp.nn.sequence import Cell, Output, Stats, Weights
+
+
+def fits(cell: Cell, w: Weights, x_TBI: Tensor) -> bool:
+    """Whether `fused` can run this layer: on the CPU, in float32 or float64, and a compiler at hand.
+
+    Batch normalisation fits in the LSTM of Cooijmans et al. alone, not in its DRAW form nor in the other kinds.
+    """
+    tensors = [x_TBI, *(p for p in w if p is not None)]
+    return (
+        (cell.norm != "bn" or (cell.kind == "lstm" and not cell.cell_only))
+        and x_TBI.dtype in (torch.float32, torch.float64)
+        and all(t.device.type == "cpu" and t.dtype == x_TBI.dtype for t in tensors)
+        and not torch.compiler.is_compiling()
+        and library() is not None
+    )
+
+
+def fused(
+    cell: Cell,
+    w: Weights,
+    x_TBI: Tensor,
+    h0_BH: Tensor,
+    c0_BH: Tensor | None,
+    lengths_B: Tensor | None,
+    stats: Stats | None = None,
+) -> Output:
+    """As `lnexp.nn.sequence.run`, which see. Differentiable once."""
+    (T, B, _), H = x_TBI.shape, h0_BH.shape[1]
+    run = call.Sequence(cell, w, x_TBI, h0_BH, c0_BH, lengths_B)
+    if T == 0 or B == 0:
+        return Output(x_TBI.new_zeros(T, B, H), h0_BH, c0_BH, call.empty_stats(run) if stats is None else None)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x_TBI, h0_BH, c0_BH, *w)):
+        out_TBH, h_BH, c_BH, *measured = Layer.apply(cell, lengths_B, stats, x_TBI, h0_BH, c0_BH, *w)
+        return Output(out_TBH, h_BH, c_BH, Stats(*measured) if measured else None)
+    return call.forward(run, keep=False, population=stats)[0]
+
+
+class Layer(torch.autograd.Function):
+    """One layer over a whole sequence as one node of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, cell, lengths_B, population, x_TBI, h0_BH, c0_BH, *weights):
+        run = call.Sequence(cell, Weights(*weights), x_TBI, h0_BH, c0_BH, lengths_B)
+        (out_TBH, h_BH, c_BH, stats), kept = call.forward(run, keep=True, population=population)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*(stats or ()))
+        ctx.cell, ctx.lengths_B, ctx.population = cell, lengths_B, population
+        ctx.save_for_backward(x_TBI, h0_BH, c0_BH, *weights, out_TBH, *kept, *(stats or ()))
+        return out_TBH, h_BH, c_BH, *(stats or ())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *d):
+        n = 3 + len(Weights._fields)
+        x_TBI, h0_BH, c0_BH, *weights = ctx.saved_tensors[:n]
+        out_TBH, *rest = ctx.saved_tensors[n:]
+        run = call.Sequence(ctx.cell, Weights(*weights), x_TBI, h0_BH, c0_BH, ctx.lengths_B)
+        kept, measured = call.Kept(*rest[:4]), rest[4:]
+        stats = Stats(*measured) if measured else ctx.population
+        gradients = call.backward(run, out_TBH, kept, stats, ctx.population is not None, d[:3], ctx.needs_input_grad[3])
+        return None, None, None, *gradients[:3], *gradients.weights

@@ -1,0 +1,65 @@
+"""gain * N(a) + bias at one place of a recurrent layer, one step after the other, in torch's fast calls.
+
+Shapes: T time, F features of the place, R rows (real cases); b the real cases of one step.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class UnitNorm:
+    """Layer or RMS normalisation: over the units of one case, each of the `groups` that make up F apart; t plays no part."""
+
+    def __init__(self, norm: str, eps: float, groups: list[int], gain_F: Tensor | None, bias_F: Tensor | None) -> None:
+        self.norm, self.eps, self.groups = norm, eps, groups
+        self.gains = [None] * len(groups) if gain_F is None else gain_F.split(groups)
+        self.biases = [None] * len(groups) if bias_F is None else bias_F.split(groups)
+
+    def __call__(self, t: int, a_RF: Tensor) -> Tensor:
+        if len(self.groups) == 1:
+            return self.normalise(a_RF, self.gains[0], self.biases[0])
+        parts = zip(a_RF.split(self.groups, dim=1), self.gains, self.biases, strict=True)
+        return torch.cat([self.normalise(*part) for part in parts], dim=1)
+
+    def normalise(self, a_RF: Tensor, gain_F: Tensor | None, bias_F: Tensor | None) -> Tensor:
+        if self.norm == "ln":
+            return F.layer_norm(a_RF, a_RF.shape[1:], gain_F, bias_F, self.eps)
+        a_RF = F.rms_norm(a_RF, a_RF.shape[1:], gain_F, self.eps)
+        return a_RF if bias_F is None else a_RF + bias_F
+
+
+class CaseNorm:
+    """Batch normalisation: over the cases of one step, whose mean and variance are noted down.
+
+    Args:
+        moments: population mean and variance [T, F] to normalise with instead.
+    """
+
+    def __init__(self, eps: float, gain_F: Tensor | None, bias_F: Tensor | None, moments: tuple[Tensor, Tensor] | None) -> None:
+        self.eps, self.gain_F, self.bias_F, self.population = eps, gain_F, bias_F, moments
+        self.means: list[Tensor] = []
+        self.variances: list[Tensor] = []
+
+    def __call__(self, t: int, a_bF: Tensor) -> Tensor:
+        if self.population is not None:
+            mean_TF, var_TF = self.population
+            return F.batch_norm(a_bF, mean_TF[t], var_TF[t], self.gain_F, self.bias_F, False, 0.0, self.eps)
+        cases, features = a_bF.shape
+        mean_F, var_F = a_bF.new_zeros(2, features).unbind()
+        if cases > 1:  # a momentum of 1 makes torch write down this batch's own mean and unbiased variance
+            normal_bF = F.batch_norm(a_bF, mean_F, var_F, self.gain_F, self.bias_F, True, 1.0, self.eps)
+            var_F = var_F * (1 - 1 / cases)
+        else:  # one case is its own mean: nothing of it is left, and torch refuses to train on it
+            mean_F = a_bF.detach().sum(dim=0)
+            normal_bF = F.batch_norm(a_bF.detach(), mean_F, var_F, self.gain_F, self.bias_F, False, 0.0, self.eps)
+        self.means.append(mean_F)
+        self.variances.append(var_F)
+        return normal_bF
+
+    def moments(self, steps: int) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance [T, F] of all steps, 0 where no case was left."""
+        unreached = (0, 0, 0, steps - len(self.means))
+        return F.pad(torch.stack(self.means), unreached), F.pad(torch.stack(self.variances), unreached)
