@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-LATEST, BEFORE = "ckpt.pt", "ckpt.prev.pt"
+LATEST, BEFORE, BEST = "ckpt.pt", "ckpt.prev.pt", "best.pt"
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -23,13 +23,19 @@ def write_whole(path: Path, content: bytes) -> None:
     os.replace(temporary, path)
 
 
+def packed(state: dict[str, Any]) -> bytes:
+    """A state as torch.save writes it. (Writing to a file, torch.save cannot tell a full disk from a broken one.)"""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
 def save(folder: Path, state: dict[str, Any]) -> None:
     """Make `state` the latest checkpoint of a folder, keeping the one before it."""
-    buffer = io.BytesIO()  # torch.save cannot tell a full disk from a broken file; writing bytes can
-    torch.save(state, buffer)
+    content = packed(state)
     if (folder / LATEST).exists():
         os.replace(folder / LATEST, folder / BEFORE)
-    write_whole(folder / LATEST, buffer.getvalue())
+    write_whole(folder / LATEST, content)
 
 
 def load(path: Path) -> dict[str, Any] | None:

@@ -82,8 +82,8 @@ def check(cfg: DictConfig) -> None:
     """Raise a UserError for the first value that is out of range."""
     number = (int, float)
     at_least = {"seed": (int, 0), "batch_size": (int, 1), "epochs": (int, 1), "max_updates": (int, 1), "log_every": (int, 1)}
-    at_least |= {"eval_every": (int, 1), "checkpoint_every": (int, 1), "threads": (int, 1)}
-    optional = {"epochs", "max_updates", "eval_every", "checkpoint_every"}
+    at_least |= {"eval_every": (int, 1), "evaluations": (int, 1), "checkpoint_every": (int, 1), "threads": (int, 1)}
+    optional = {"epochs", "max_updates", "eval_every", "evaluations", "checkpoint_every"}
     for key, (kind, least) in at_least.items():
         value = cfg[key]
         if value is None and key in optional:
@@ -94,7 +94,11 @@ def check(cfg: DictConfig) -> None:
         raise UserError("epochs=null and max_updates=null: one of them must end the run")
     if not isinstance(cfg.optimizer.lr, number) or not 0 < cfg.optimizer.lr < float("inf"):
         raise UserError(f"optimizer.lr={cfg.optimizer.lr}: must be a number above 0")
-    for key, allowed in {"optimizer.name": ("adam",), "skip": ("null", "tabled")}.items():
+    if cfg.clip_norm is not None and (not isinstance(cfg.clip_norm, number) or cfg.clip_norm <= 0):
+        raise UserError(f"clip_norm={cfg.clip_norm}: must be a number above 0, or null")
+    if cfg.eval_every is not None and cfg.evaluations is not None:
+        raise UserError(f"eval_every={cfg.eval_every} and evaluations={cfg.evaluations}: give one of them, the other null")
+    for key, allowed in {"optimizer.name": ("adam", "rmsprop"), "skip": ("null", "tabled")}.items():
         value = OmegaConf.select(cfg, key)
         if str("null" if value is None else value) not in allowed:
             raise unknown(key, value, allowed)

@@ -45,7 +45,7 @@ def plan(task: Task, norm: Norm, cfg: DictConfig, device: str) -> str:
     for k in itertools.takewhile(lambda k: k < UPDATES and sum(times) < SECONDS, itertools.count()):
         times.append(update(k))
     started = time.perf_counter()
-    evaluate(task, norm, model, cfg.seed, step=0)
+    evaluate(task, norm, model, cfg.seed, 0, task.splits)
     evaluation, each = time.perf_counter() - started, statistics.median(times)
 
     evaluations = -(-steps // eval_every)

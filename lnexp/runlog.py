@@ -1,6 +1,7 @@
 """Everything one run writes. Its folder is the truth; Weights & Biases is a view of it.
 
 config.yaml   the resolved configuration        ckpt.pt       the latest checkpoint (ckpt.prev.pt the one before)
+                                                    best.pt       the best weights, where the task evaluates with them
 env.json      one entry a start: commit, versions, processor, threads
 metrics.csv   step,epoch,seconds,split,metric,value
 summary.json  written last, by rename: it alone means finished
@@ -115,6 +116,17 @@ class RunLog:
         """Make `state` the checkpoint to go on from."""
         os.fsync(self.metrics.fileno())
         checkpoint.save(self.folder, {**state, "metrics_bytes": self.metrics.tell()})
+
+    def keep(self, weights: dict[str, Any]) -> None:
+        """Keep the weights that have been best so far."""
+        checkpoint.write_whole(self.folder / checkpoint.BEST, checkpoint.packed(weights))
+
+    def kept(self) -> dict[str, Any]:
+        """The weights that were best."""
+        weights = checkpoint.load(self.folder / checkpoint.BEST)
+        if weights is None:
+            raise UserError(f"{self.folder / checkpoint.BEST} is missing or damaged: remove {self.folder} and run again")
+        return weights
 
     def finish(self, status: str, curves: tuple[Curve, ...]) -> dict[str, Any]:
         """Write summary.json: status, length, the last value of every metric, and the best of every curve."""

@@ -16,8 +16,6 @@ from lnexp.runlog import RunLog
 from lnexp.seeding import generator_states, restore_generators, seed_everything, set_aside
 from lnexp.tasks.base import Task
 
-CALIBRATION = 10, 1000  # batches and cases in each, from which norms take population statistics before an evaluation
-
 
 def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None) -> dict[str, Any] | None:
     """Train one model from its latest checkpoint, or from nothing, to its end.
@@ -42,16 +40,17 @@ def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None)
 
     loss_of = team.loss(model, task.loss)
     losses = torch.zeros((), device=team.device)  # summed since the last row of train/loss; read only when that is written
-    step, summed, seconds, status = 0, 0, 0.0, "finished"
+    step, summed, seconds, best, status = 0, 0, 0.0, None, "finished"
     if (state := team.gather(log.resume() if log else None)[0]) is not None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         restore_generators(state["generators"][team.rank])
         losses += state["losses"][team.rank]
-        step, summed, seconds = state["step"], state["summed"], state["seconds"]
+        step, summed, seconds, best = state["step"], state["summed"], state["seconds"], state["best"]
 
     per_epoch, steps, eval_every = schedule(task, cfg)
-    log_every, save_every = cfg.log_every, cfg.checkpoint_every or steps
+    log_every, save_every, clip_norm = cfg.log_every, cfg.checkpoint_every or steps, cfg.clip_norm
+    parameters = list(model.parameters())
     if log:
         log.progress.start(step, steps)
 
@@ -64,6 +63,8 @@ def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None)
             optimizer.zero_grad()
             loss = loss_of(batches[k])
             loss.backward()
+            if clip_norm:
+                nn.utils.clip_grad_norm_(parameters, clip_norm)
             optimizer.step()
             losses += loss.detach()
             step, summed = step + 1, summed + 1
@@ -88,16 +89,22 @@ def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None)
                     status = "diverged"
                     break
             if evaluates and log:
-                values = evaluate(task, norm, model, cfg.seed, step)
+                values = evaluate(task, norm, model, cfg.seed, step, task.splits)
                 log.write(step, epoch, seconds, values)
                 log.progress.show(step, values, now=True)
+                if task.finals and task.curves[0].improves(values[task.curves[0].metric], best):
+                    best = values[task.curves[0].metric]
+                    log.keep(model.state_dict())
             if saves:
                 of_each = {"generators": team.gather(generator_states()), "losses": team.gather(losses.cpu())}
                 if log:
                     parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **of_each}
-                    log.save({**parts, "step": step, "summed": summed, "seconds": seconds})
+                    log.save({**parts, "step": step, "summed": summed, "seconds": seconds, "best": best})
             started = time.perf_counter()
 
+    if log and best is not None:
+        model.load_state_dict(log.kept())
+        log.write(step, (step - 1) // per_epoch, seconds, evaluate(task, norm, model, cfg.seed, step, task.finals))
     team.wait()
     return log.finish(status, task.curves) if log else None
 
@@ -105,24 +112,27 @@ def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None)
 def schedule(task: Task, cfg: DictConfig) -> tuple[int, int, int]:
     """Updates in an epoch, in the whole run, and between two evaluations."""
     per_epoch = len(task.batches("train", cfg.batch_size, cfg.seed))
-    ends = [n for n in (cfg.max_updates, cfg.epochs and cfg.epochs * per_epoch) if n is not None]
-    return per_epoch, min(ends), cfg.eval_every or per_epoch
+    steps = min(n for n in (cfg.max_updates, cfg.epochs and cfg.epochs * per_epoch) if n is not None)
+    return per_epoch, steps, cfg.eval_every or (cfg.evaluations and -(-steps // cfg.evaluations)) or per_epoch
 
 
 def make_optimizer(model: nn.Module, cfg: DictConfig) -> torch.optim.Optimizer:
     """The optimiser of the configuration, in torch's fastest form."""
-    betas = (cfg.optimizer.betas[0], cfg.optimizer.betas[1])
-    return torch.optim.Adam(model.parameters(), lr=cfg.optimizer.lr, betas=betas, eps=cfg.optimizer.eps, fused=True)
+    o = cfg.optimizer
+    if o.name == "rmsprop":
+        decay = {} if o.alpha is None else {"alpha": o.alpha}
+        return torch.optim.RMSprop(model.parameters(), lr=o.lr, eps=o.eps, foreach=True, **decay)
+    return torch.optim.Adam(model.parameters(), lr=o.lr, betas=tuple(o.betas), eps=o.eps, fused=True)
 
 
-def evaluate(task: Task, norm: Norm, model: nn.Module, seed: int, step: int) -> dict[str, float]:
-    """All measures of all splits, "<split>/<metric>". Nothing that training depends on is changed, but for norm statistics."""
+def evaluate(task: Task, norm: Norm, model: nn.Module, seed: int, step: int, splits: tuple[str, ...]) -> dict[str, float]:
+    """All measures of some splits, "<split>/<metric>". Nothing that training depends on is changed, but for norm statistics."""
     with set_aside(seed, "evaluation", step):
-        number, cases = CALIBRATION
+        number, cases = task.calibration
         batches = task.batches("train", cases)
         whole = min(number, max(1, len(batches) - 1))  # the last batch may be too small to have a variance
         norm.calibrate(model, lambda batch: task.loss(model, batch), (batches[k] for k in range(whole)))
         model.eval()
-        values = {f"{split}/{name}": v for split in task.splits for name, v in task.evaluate(model, split).items()}
+        values = {f"{split}/{name}": v for split in splits for name, v in task.evaluate(model, split).items()}
         model.train()
     return values

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -20,30 +22,28 @@ def configured(task: str, norm: str, smoke: list[str]) -> tuple[DictConfig, Task
     return cfg, make_task(cfg, "cpu")
 
 
-def drawn(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The parameters that have more than one dimension: those that are drawn at random."""
-    return {
-        name.replace(".parametrizations.weight.original1", ".weight"): p for name, p in model.named_parameters() if p.dim() > 1
-    }
+def start(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters a model starts with, under the names that they have without weight normalisation."""
+    return {re.sub(r"parametrizations\.(\w+)\.original1", r"\1", name): p for name, p in model.named_parameters()}
 
 
 @pytest.mark.parametrize("task", list(TASKS))
 def test_runs_of_one_seed_are_paired(task: str, smoke: list[str]) -> None:
-    """All norms start from equal weights and see equal batches."""
-    first, order = None, None
+    """All norms start from the baseline's own parameters and see equal batches."""
+    of_norm = {}
     for norm in NORMS:
         cfg, this = configured(task, norm, smoke)
         seed_everything(3, "init")
-        weights = {k: v for k, v in drawn(this.build(make_norm(cfg))).items() if "original0" not in k}
-        batch = this.batches("train", 8, seed=3, epoch=1)[2]
-        if first is None:
-            first, order = weights, batch
-        assert order is not None
-        assert list(weights) == list(first)
-        for name, value in weights.items():
-            assert torch.equal(value, first[name]), (norm, name)
-        for name, value in batch.items():
-            assert torch.equal(value, order[name]), (norm, name)
+        of_norm[norm] = start(this.build(make_norm(cfg))), this.batches("train", 8, seed=3, epoch=1)[2]
+    parameters, batch = of_norm["none"]
+    assert any(p.dim() > 1 for p in parameters.values())
+    for norm, (others, other_batch) in of_norm.items():
+        missing = {name for name in parameters if name not in others}
+        assert all("bias" in name for name in missing), (norm, missing)  # a norm's own bias may take a linear layer's place
+        for name, value in parameters.items():
+            assert name in missing or torch.equal(value, others[name]), (norm, name)
+        for name, tensor in batch.items():
+            assert torch.equal(tensor, other_batch[name]), (norm, name)
 
 
 @pytest.mark.parametrize("norm", list(NORMS))
@@ -52,19 +52,19 @@ def test_the_loss_of_one_batch_falls_and_measures_are_declared(task: str, norm: 
     cfg, this = configured(task, norm, smoke)
     seed_everything(0, "init")
     model = this.build(make_norm(cfg))
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     batch = this.batches("train", 32, seed=0)[0]
     losses = []
-    for _ in range(40):
+    for _ in range(100):
         optimizer.zero_grad()
         loss = this.loss(model, batch)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
     assert all(p.grad is not None for p in model.parameters())
     model.eval()
-    measured = {f"{split}/{name}": v for split in this.splits for name, v in this.evaluate(model, split).items()}
+    measured = {f"{split}/{name}": v for split in (*this.splits, *this.finals) for name, v in this.evaluate(model, split).items()}
     assert {curve.metric for curve in this.curves} <= set(measured)
     assert all(np.isfinite(v) for v in measured.values())
 

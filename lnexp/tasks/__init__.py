@@ -2,7 +2,8 @@
 
 from lnexp.tasks.base import Batch, Batches, Curve, Task
 from lnexp.tasks.mnist import MNIST
+from lnexp.tasks.permuted_mnist import PermutedMNIST
 
-TASKS: dict[str, type[Task]] = {t.name: t for t in (MNIST,)}
+TASKS: dict[str, type[Task]] = {t.name: t for t in (MNIST, PermutedMNIST)}
 
 __all__ = ["TASKS", "Batch", "Batches", "Curve", "Task"]

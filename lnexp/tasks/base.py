@@ -38,6 +38,12 @@ class Curve:
     better: Literal["lower", "higher"]
     where: str
 
+    def improves(self, value: float, best: float | None) -> bool:
+        """Whether `value` is better than the best so far; NaN never is."""
+        if best is None:
+            return value == value
+        return value < best if self.better == "lower" else value > best
+
 
 class Task(ABC):
     """An experiment of the paper. Its constructor takes the keys of `task:` in configs/task/<name>.yaml by name.
@@ -45,7 +51,9 @@ class Task(ABC):
     Class attributes:
         name: as on the command line.
         revision: part of a run's identity; raise it when a change of code changes the numbers.
-        splits: what is evaluated, in this order.
+        splits: what is evaluated during training, in this order.
+        finals: what is evaluated once at the end, with the weights that were best by the first of `curves`.
+        calibration: (batches, cases in each) from which norms take population statistics before an evaluation.
         curves: what is worth drawing.
         differences: every departure from the paper, a sentence each; printed in the report.
     """
@@ -53,6 +61,8 @@ class Task(ABC):
     name: ClassVar[str]
     revision: ClassVar[int]
     splits: ClassVar[tuple[str, ...]]
+    finals: ClassVar[tuple[str, ...]] = ()
+    calibration: ClassVar[tuple[int, int]] = (10, 1000)
     curves: ClassVar[tuple[Curve, ...]]
     differences: ClassVar[tuple[str, ...]]
 

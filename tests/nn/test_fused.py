@@ -42,9 +42,7 @@ def one_thread():
 
 
 def name_of(cell: Cell) -> str:
-    flags = [f for f in ("per_gate", "cell_only") if getattr(cell, f)] + (
-        ["relu"] if cell.nonlinearity == "relu" else []
-    )
+    flags = [f for f in ("per_gate", "cell_only") if getattr(cell, f)] + (["relu"] if cell.nonlinearity == "relu" else [])
     return "-".join([cell.kind, cell.norm, *flags])
 
 
@@ -82,9 +80,7 @@ def run(implementation, cell, w, x, h, c, lengths, dtype=torch.float64):
 
 def assert_equal(expected, actual, tolerance):
     for e, a in zip((*expected[0], *expected[1]), (*actual[0], *actual[1]), strict=True):
-        torch.testing.assert_close(
-            a.double(), e.double(), rtol=tolerance, atol=tolerance * max(1.0, e.abs().max().item())
-        )
+        torch.testing.assert_close(a.double(), e.double(), rtol=tolerance, atol=tolerance * max(1.0, e.abs().max().item()))
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=name_of)
@@ -106,15 +102,11 @@ def test_gradients_are_those_of_the_function(cell, lengths):
 @settings(max_examples=40, deadline=None)
 def test_equals_the_reference_at_any_shape(data):
     cell = data.draw(st.sampled_from(CELLS))
-    T, B, I, H = (
-        data.draw(st.integers(1, most), label=name) for name, most in zip("TBIH", (12, 19, 40, 37), strict=True)
-    )
+    T, B, I, H = (data.draw(st.integers(1, most), label=name) for name, most in zip("TBIH", (12, 19, 40, 37), strict=True))
     lengths = data.draw(st.none() | st.lists(st.integers(1, T), min_size=B, max_size=B))
     lengths_B = None if lengths is None else torch.tensor(lengths)
     torch.manual_seed(data.draw(st.integers(0, 99), label="seed"))
-    inputs = make(
-        cell, T, B, I, H, biases=data.draw(st.booleans(), label="biases"), bias_in=data.draw(st.booleans(), label="in")
-    )
+    inputs = make(cell, T, B, I, H, biases=data.draw(st.booleans(), label="biases"), bias_in=data.draw(st.booleans(), label="in"))
     torch.set_num_threads(data.draw(st.sampled_from((1, 2, 3)), label="threads"))
     expected = run(reference, cell, *inputs, lengths_B)
     assert_equal(expected, run(fused, cell, *inputs, lengths_B), 1e-9)
@@ -138,9 +130,7 @@ def test_float32_is_as_exact_as_float32_allows(cell):
     assert error(ours) < 3 * error(eager) + 1e-6
 
 
-@pytest.mark.parametrize(
-    "cell", [Cell("lstm", "ln"), Cell("lstm", "none"), Cell("gru", "ln"), Cell("rnn", "ln")], ids=name_of
-)
+@pytest.mark.parametrize("cell", [Cell("lstm", "ln"), Cell("lstm", "none"), Cell("gru", "ln"), Cell("rnn", "ln")], ids=name_of)
 def test_several_chunks_of_steps(cell):
     rows = call.BACKWARD_ROWS
     inputs = make(cell, T=rows // 32 * 2 + 5, B=33, I=3, H=5)
@@ -358,13 +348,10 @@ def test_batch_normalisation_equals_the_reference(data):
     stats = population(T, H) if data.draw(st.booleans(), label="population") else None
     torch.set_num_threads(data.draw(st.sampled_from((1, 2, 3)), label="threads"))
     expected, actual = (
-        run(lambda *given_: implementation(*given_, stats), BATCH, w, x, h, c, lengths_B)
-        for implementation in (reference, fused)
+        run(lambda *given_: implementation(*given_, stats), BATCH, w, x, h, c, lengths_B) for implementation in (reference, fused)
     )
     assert_equal(expected, actual, 1e-7)
-    measured, ours = (
-        implementation(BATCH, w, x, h, c, lengths_B, stats).stats for implementation in (reference, fused)
-    )
+    measured, ours = (implementation(BATCH, w, x, h, c, lengths_B, stats).stats for implementation in (reference, fused))
     assert (measured is None) == (ours is None) == (stats is not None)
     if stats is None:
         torch.testing.assert_close(ours, measured, rtol=1e-9, atol=1e-9)

@@ -17,9 +17,7 @@ from lnexp.nn.sequence import GATES, Cell, Output, Stats, Weights
 
 KINDS = {"lstm": 0, "gru": 1, "rnn": 2}
 NORMS = {"none": 0, "ln": 1, "rms": 2, "bn": 3}
-FORWARD_ROWS = (
-    512  # cases * steps whose input sums are one product: many enough for its speed, few enough for the cache
-)
+FORWARD_ROWS = 512  # cases * steps whose input sums are one product: many enough for its speed, few enough for the cache
 BACKWARD_ROWS = 1024  # the same for the gradients of the weights
 FEW_INPUTS = 32  # up to here W_ih x is cheaper to compute again than to keep
 # fmt: off
@@ -108,9 +106,7 @@ def describe(run: Sequence, stats: Stats | None, rows: int) -> tuple[Call, dict[
     tensors = {"x": dense(x_TBI), "h0": h0_BH, "c0": c0_BH, "lengths": lengths_B, **w._asdict()}
     tensors |= {} if stats is None else stats._asdict()
     zeros_G, ones_G = x_TBI.new_zeros(G), x_TBI.new_ones(G)
-    absent = dict.fromkeys(("bias_ih", "bias_hh", "bias_c"), zeros_G) | dict.fromkeys(
-        ("gain_ih", "gain_hh", "gain_c"), ones_G
-    )
+    absent = dict.fromkeys(("bias_ih", "bias_hh", "bias_c"), zeros_G) | dict.fromkeys(("gain_ih", "gain_hh", "gain_c"), ones_G)
     for name, t in tensors.items():
         tensors[name] = absent.get(name) if t is None else t if name == "x" else t.contiguous()
     call = Call(
