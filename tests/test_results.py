@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from lnexp import claims, config, paths, results, run
-from lnexp.claims import CLAIMS, Claim, Faster, LosesLess, Lower, Series, arm, contrasts, decide, ledger
+from lnexp.claims import CLAIMS, Better, Claim, Faster, LosesLess, Series, arm, contrasts, decide, ledger
 from lnexp.report import report
 
 
@@ -131,7 +131,7 @@ def claim(measure: claims.Measure, *arms: dict) -> Claim:
 
 
 def test_lower() -> None:
-    c = claim(Lower("test/error"), arm("ln", 4), arm("bn", 4))
+    c = claim(Better("test/error"), arm("ln", 4), arm("bn", 4))
     better = made_up({("ln", 4): [[3, 1.0 + 0.01 * s] for s in range(5)], ("bn", 4): [[3, 2.0] for _ in range(5)]})
     assert decide(c, better).verdict == "supported"
     assert decide(c, better).mean == pytest.approx(0.98)
@@ -161,14 +161,14 @@ def test_loses_less() -> None:
 
 
 def test_a_diverged_run_counts_as_the_worst() -> None:
-    c = claim(Lower("test/error"), arm("ln", 4), arm("bn", 4))
+    c = claim(Better("test/error"), arm("ln", 4), arm("bn", 4))
     frame = made_up({("ln", 4): [[3.0, 1.0]], ("bn", 4): [[3.0, 0.5]]})
     frame.loc[frame["norm.name"] == "bn", "status"] = "diverged"
     assert contrasts(c, frame)[0] == pytest.approx(3.0 - 1.0)
 
 
 def test_two_runs_of_one_seed_in_an_arm_are_refused() -> None:
-    c = claim(Lower("test/error"), arm("ln", 4), arm("bn", 4))
+    c = claim(Better("test/error"), arm("ln", 4), arm("bn", 4))
     frame = made_up({("ln", 4): [[1.0]], ("bn", 4): [[2.0]]})
     twice = pd.concat([frame, frame.assign(id="other")])
     with pytest.raises(ValueError, match="several runs of one seed"):
@@ -177,7 +177,7 @@ def test_two_runs_of_one_seed_in_an_arm_are_refused() -> None:
 
 def test_arms_must_fit_the_measure() -> None:
     with pytest.raises(ValueError, match="compares 2 arms, not 1"):
-        claim(Lower("test/error"), arm("ln", 4))
+        claim(Better("test/error"), arm("ln", 4))
 
 
 def test_series_of_one_point() -> None:
