@@ -1,4 +1,4 @@
-"""torch.compile around the layers, and the reference through it, give what the layers give. (Without its code generator: quick.)"""
+"""torch.compile around the layers, and the reference through it, give what the layers give (without code generation: quick)."""
 
 from __future__ import annotations
 
