@@ -27,8 +27,9 @@ class Progress:
         self.bar_wanted = sys.stderr.isatty() if bar is None else bar
         self.bar: tqdm | None = None
 
-    def start(self, step: int, steps: int) -> None:
-        """Begin at update `step` of `steps`."""
+    def start(self, step: int, steps: int, brief: tuple[str, ...]) -> None:
+        """Begin at update `step` of `steps`; the bar has room for the values that `brief` names."""
+        self.brief, self.latest = brief, dict[str, float]()
         self.steps, self.first, self.began, self.last_line = steps, step, time.monotonic(), float("-inf")
         if self.shown and self.bar_wanted:
             self.bar = tqdm(total=steps, initial=step, desc=self.title, unit="update", dynamic_ncols=True, smoothing=0.1)
@@ -40,15 +41,17 @@ class Progress:
 
     def show(self, step: int, values: Mapping[str, float], now: bool = False) -> None:
         """Show the newest values; plain lines appear at most every ten seconds unless it must be `now`."""
-        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         if self.bar is not None:
-            self.bar.set_postfix_str(text, refresh=False)
+            self.latest |= {name: values[name] for name in self.brief if name in values}
+            self.bar.set_postfix_str(_text(self.latest), refresh=False)
         elif self.shown and (now or time.monotonic() - self.last_line >= LINE_EVERY):
             self.last_line = time.monotonic()
             spent = self.last_line - self.began
             rate = (step - self.first) / spent if spent > 0 else 0.0
             left = f"{(self.steps - step) / rate:.0f} s left" if rate else ""
-            print(f"{self.title}  {step}/{self.steps}  {text}  {rate:.1f} updates/s  {left}", file=sys.stderr, flush=True)
+            print(
+                f"{self.title}  {step}/{self.steps}  {_text(values)}  {rate:.1f} updates/s  {left}", file=sys.stderr, flush=True
+            )
 
     def say(self, line: str) -> None:
         """A line that stays."""
@@ -59,3 +62,7 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def _text(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -52,7 +52,7 @@ def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None)
     log_every, save_every, clip_norm = cfg.log_every, cfg.checkpoint_every or steps, cfg.clip_norm
     parameters = list(model.parameters())
     if log:
-        log.progress.start(step, steps)
+        log.progress.start(step, steps, ("loss", task.curves[0].metric))
 
     while step < steps and status == "finished":
         epoch, first = divmod(step, per_epoch)
