@@ -53,8 +53,9 @@ claims: setup  ## Compute the verdict on every claim, and write results/claims.c
 	$(PY) scripts/check_claims.py --results $(RESULTS)
 	$(PY) scripts/make_report.py --results $(RESULTS)
 
-bench: setup  ## Measure the trainer against a bare PyTorch loop, interleaved
+bench: setup  ## Measure the trainer against a bare loop, and the recurrent layers against torch (interleaved)
 	$(PY) scripts/bench.py
+	$(PY) scripts/bench_rnn.py
 
 clean:  ## Remove the virtual environment and caches; data and results stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
