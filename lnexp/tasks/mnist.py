@@ -18,6 +18,7 @@ from lnexp.data.batching import ArrayBatches
 from lnexp.errors import UserError, unknown
 from lnexp.nn import NORMS, Norm
 from lnexp.tasks.base import Batch, Curve, Share, Task
+from lnexp.tasks.classify import judge
 
 CLASSES = 10
 
@@ -85,17 +86,10 @@ class MNIST(Task):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return F.cross_entropy(model(batch["x_BD"]), batch["y_B"])
 
-    @torch.no_grad()
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
         """nll: mean negative log-likelihood in nats; error: share of wrong digits."""
-        nll = torch.zeros((), dtype=torch.float64)
-        wrong = torch.zeros((), dtype=torch.int64)
-        batches = self.batches(split, batch_size=1000)
-        for k in range(len(batches)):
-            logits, y_B = model(batches[k]["x_BD"]), batches[k]["y_B"]
-            nll += F.cross_entropy(logits.double(), y_B, reduction="sum").cpu()
-            wrong += (logits.argmax(1) != y_B).sum().cpu()
-        return {"nll": nll.item() / batches.examples, "error": wrong.item() / batches.examples}
+        nll, right, cases = judge(model, self.batches(split, batch_size=1000), "x_BD")
+        return {"nll": nll / cases, "error": (cases - right) / cases}
 
 
 def linear(size: int, units: int, norm: Norm) -> list[nn.Module]:

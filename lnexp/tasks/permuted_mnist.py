@@ -22,6 +22,7 @@ from lnexp.errors import UserError, unknown
 from lnexp.nn import GRU, LSTM, RNN, Norm
 from lnexp.seeding import fold
 from lnexp.tasks.base import Batch, Curve, Share, Task
+from lnexp.tasks.classify import judge
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 CLASSES, SIDE = 10, 28
@@ -125,16 +126,10 @@ class PermutedMNIST(Task):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return F.cross_entropy(model(batch["x_BT"]), batch["y_B"])
 
-    @torch.no_grad()
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
         """nll: mean negative log-likelihood in nats; accuracy: share of right digits."""
-        nll, right = 0.0, 0
-        batches = self.batches(split, batch_size=500)
-        for k in range(len(batches)):
-            logits, y_B = model(batches[k]["x_BT"]), batches[k]["y_B"]
-            nll += F.cross_entropy(logits.double(), y_B, reduction="sum").item()
-            right += int((logits.argmax(1) == y_B).sum())
-        return {"nll": nll / batches.examples, "accuracy": right / batches.examples}
+        nll, right, cases = judge(model, self.batches(split, batch_size=500), "x_BT")
+        return {"nll": nll / cases, "accuracy": right / cases}
 
 
 class PixelReader(nn.Module):

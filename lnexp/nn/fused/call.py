@@ -96,7 +96,7 @@ def is_joint(cell: Cell) -> bool:
 
 def keeps_input_sums(cell: Cell, x_TBI: Tensor) -> bool:
     T, B, I = x_TBI.shape
-    return is_joint(cell) or I > FEW_INPUTS or T <= steps_at_once(BACKWARD_ROWS, T, B)
+    return is_joint(cell) or I > FEW_INPUTS or steps_at_once(BACKWARD_ROWS, T, B) >= T
 
 
 def describe(run: Sequence, stats: Stats | None, rows: int) -> tuple[Call, dict[str, Tensor | None]]:
