@@ -45,20 +45,32 @@ template <class T> struct Panels {
     T* panel(long column) const { return data + column * inner; }
     static long panel_width(long left) { return std::min(tile_columns<T>, (left + width<T> - 1) / width<T> * width<T>); }
 
-    // Pack element(k, j) for this thread's share of the panels.
-    template <class Element> void pack(int thread, int threads, Element element) {
-        const Share share(columns, tile_columns<T>, thread, threads);
+    // Pack this thread's share of a dense matrix [inner, columns].
+    void pack(const T* from, int thread, int threads) {
+        each_panel(thread, threads, [&](long j0, long wide, long real, T* to) {
+            for (long k = 0; k < inner; k++)
+                for (long j = 0; j < wide; j++) to[k * wide + j] = j < real ? from[k * columns + j0 + j] : 0;
+        });
+    }
+
+    // The same for a dense matrix [columns, inner], to be packed as its transpose.
+    void pack_transposed(const T* from, int thread, int threads) {
         constexpr long stripe = 64;  // inner rows at a time: what is written stays in the first cache, what is read is fetched ahead
-        for (long j0 = share.begin; j0 < share.end; j0 += tile_columns<T>) {
-            const long wide = panel_width(columns - j0), real = std::min(wide, columns - j0);
+        each_panel(thread, threads, [&](long j0, long wide, long real, T* to) {
             for (long k0 = 0; k0 < inner; k0 += stripe) {
-                const long rows = std::min(stripe, inner - k0);
-                T* to = panel(j0) + k0 * wide;
-                for (long j = 0; j < real; j++)
-                    for (long k = 0; k < rows; k++) to[k * wide + j] = element(k0 + k, j0 + j);
-                for (long j = real; j < wide; j++)
-                    for (long k = 0; k < rows; k++) to[k * wide + j] = 0;
+                const long k1 = std::min(inner, k0 + stripe);
+                for (long j = 0; j < wide; j++)
+                    for (long k = k0; k < k1; k++) to[k * wide + j] = j < real ? from[(j0 + j) * inner + k] : 0;
             }
+        });
+    }
+
+  private:
+    template <class Body> void each_panel(int thread, int threads, Body body) {
+        const Share share(columns, tile_columns<T>, thread, threads);
+        for (long j0 = share.begin; j0 < share.end; j0 += tile_columns<T>) {
+            const long wide = panel_width(columns - j0);
+            body(j0, wide, std::min(wide, columns - j0), panel(j0));
         }
     }
 };

@@ -17,7 +17,7 @@ enum class Kind : int64_t { lstm, gru, rnn };
 template <class T> struct Call {
     Kind kind;
     Norm norm, cell_norm;
-    int64_t per_gate, relu, population, threads;
+    int64_t per_gate, relu, population, recompute, threads;
     int64_t steps, cases, inputs, hidden;
     int64_t x_step, x_case, dout_step, dout_case;  // strides of x_TBI and dout_TBH, in elements; their last dimension is dense
     // Steps held in a buffer that is used as a ring: all of them where the backward pass needs them again.

@@ -47,8 +47,8 @@ template <class T, class Cell> void forward(const Call<T>& p) {
 #pragma omp parallel num_threads(p.threads)
     {
         const int thread = thread_number(), threads = thread_count();
-        weight_ih.pack(thread, threads, [&](long k, long g) { return p.weight_ih[g * I + k]; });
-        weight_hh.pack(thread, threads, [&](long k, long g) { return p.weight_hh[g * H + k]; });
+        weight_ih.pack_transposed(p.weight_ih, thread, threads);
+        weight_hh.pack_transposed(p.weight_hh, thread, threads);
 #pragma omp barrier
         const Cases<T> mine(p, thread, threads), everyone(p, 0, 1);
         const Share units(H, width<T>, thread, threads);
@@ -83,8 +83,7 @@ template <class T, class Cell> void forward(const Call<T>& p) {
 
 template <class T, class Cell> void backward(const Call<T>& p) {
     const int64_t B = p.cases, H = p.hidden, G = Cell::gates * H, I = p.inputs;
-    const bool recompute = p.sums_x_ring < p.steps;  // the input sums were not kept
-    Panels<T> weight_ih(I, recompute ? G : 0), weight_hh(G, H), weight_ih_back(G, p.dx ? I : 0);
+    Panels<T> weight_ih(I, p.recompute ? G : 0), weight_hh(G, H), weight_ih_back(G, p.dx ? I : 0);
     const int64_t parameters = ParameterGradients<T>::size(G, H);
     Array<T> partial(parameters * p.threads);
     std::fill_n(p.dweight_ih, G * I, T(0));
@@ -94,9 +93,9 @@ template <class T, class Cell> void backward(const Call<T>& p) {
     {
         const int thread = thread_number(), threads = thread_count();
         if (thread == 0) team = threads;
-        if (recompute) weight_ih.pack(thread, threads, [&](long k, long g) { return p.weight_ih[g * I + k]; });
-        weight_hh.pack(thread, threads, [&](long g, long j) { return p.weight_hh[g * H + j]; });
-        if (p.dx) weight_ih_back.pack(thread, threads, [&](long g, long j) { return p.weight_ih[g * I + j]; });
+        if (p.recompute) weight_ih.pack_transposed(p.weight_ih, thread, threads);
+        weight_hh.pack(p.weight_hh, thread, threads);
+        if (p.dx) weight_ih_back.pack(p.weight_ih, thread, threads);
 #pragma omp barrier
         const Cases<T> mine(p, thread, threads), everyone(p, 0, 1);
         Cell cell(p);
@@ -118,7 +117,7 @@ template <class T, class Cell> void backward(const Call<T>& p) {
 
         for (int64_t t0 = (p.steps - 1) / p.chunk * p.chunk; t0 >= 0; t0 -= p.chunk) {
             const int64_t t1 = std::min(p.steps, t0 + p.chunk);
-            if (recompute) {
+            if (p.recompute) {
                 input_sums<T, Cell>(p, mine, weight_ih, t0, t1);
                 if constexpr (Cell::over_cases) {
 #pragma omp barrier
