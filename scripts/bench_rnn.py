@@ -1,9 +1,11 @@
 """How fast the recurrent layers are: one table, every ratio a median over rounds in which all columns take turns.
 
-    python scripts/bench_rnn.py [--shapes gru-1024,...] [--threads 1,2] [--rounds 5] [--compile] [--script] [--write FILE]
+    python scripts/bench_rnn.py [--shapes gru-1024,...] [--threads 1,2] [--rounds 5] [--compile] [--script]
+                                [--write FILE]
 
-"tuned" torch runs in a process of its own with `torch.set_float32_matmul_precision("medium")` (oneDNN's matrix products, still in
-float32 where the processor has no AMX) and with malloc told to keep large blocks, so that they are not faulted in anew.
+"tuned" torch runs in a process of its own with `torch.set_float32_matmul_precision("medium")` (oneDNN's matrix
+products, still in float32 where the processor has no AMX) and with malloc told to keep large blocks, so that they
+are not faulted in anew.
 
 Shapes: T time, B batch, I input, H hidden.
 """
@@ -45,7 +47,7 @@ class Shape:
     )
 
     def floor_seconds(self, peak: float) -> float:
-        """The matrix products alone at `peak` operations a second: 2 in the forward pass, twice as many in the backward pass."""
+        """The matrix products alone at `peak` operations a second; the backward pass has twice those of the forward."""
         passes = 1 if self.work == "inference" else 3
         full = 2 / 3 if self.work == "ragged" else 1
         return full * passes * 2 * self.T * self.B * GATES[self.kind] * self.H * (self.I + self.H) / peak
@@ -84,7 +86,7 @@ def weights(shape: Shape, norm: str) -> Weights:
 def written_out(
     kind: str, w: list[Tensor], xs: list[Tensor], h: Tensor, c: Tensor
 ) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Some steps of layer-normalised cells as they are mostly written (GRU: one norm over all gates), to be compiled."""
+    """Some steps of layer-normalised cells as mostly written (GRU: one norm over all gates), to be compiled."""
     weight_ih, weight_hh, bias_ih, bias_hh, gain_ih, gain_hh, gain_c, bias_c = w
     outs: list[Tensor] = []
     G, H = [weight_hh.shape[0]], [h.shape[1]]
@@ -262,7 +264,7 @@ def main() -> None:
     header = ["layer T/B/I/H", "threads", *(f"{column} ms" for column in [*wanted, "tuned"]), "floor ms"]
     header += ["LN / torch.nn", "LN / tuned", "LN / none", "LN / floor"]
     lines = [
-        f"{processor()}; torch {torch.__version__}; medians of {arguments.rounds} rounds in which the columns take turns.",
+        f"{processor()}; torch {torch.__version__}; medians of {arguments.rounds} rounds, the columns taking turns.",
         "",
     ]
     lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]

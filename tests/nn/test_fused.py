@@ -1,4 +1,4 @@
-"""The compiled kernels against the reference: values, gradients, options, memory, and the cache of what was compiled."""
+"""The compiled kernels against the reference: values, gradients, options, memory, and the cache of compiled code."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ MOST_BACKWARD_ROWS = 4096
 FEW_INPUTS = 32  # up to here W_ih x is cheaper to compute again than to keep
 # fmt: off
 WHOLE_NUMBERS = [
-    "kind", "norm", "cell_norm", "per_gate", "relu", "population", "recompute", "threads", "steps", "cases", "inputs", "hidden",
+    "kind", "norm", "cell_norm", "per_gate", "relu", "population", "recompute", "threads",
+    "steps", "cases", "inputs", "hidden",
     "x_step", "x_case", "dout_step", "dout_case", "sums_x_ring", "sums_h_ring", "cells_ring", "moments_ring", "chunk",
 ]
 POINTERS = [
@@ -110,9 +111,8 @@ def describe(run: Sequence, stats: Stats | None, rows: int) -> tuple[Call, dict[
     tensors = {"x": dense(x_TBI), "h0": h0_BH, "c0": c0_BH, "lengths": lengths_B, **w._asdict()}
     tensors |= {} if stats is None else stats._asdict()
     zeros_G, ones_G = x_TBI.new_zeros(G), x_TBI.new_ones(G)
-    absent = dict.fromkeys(("bias_ih", "bias_hh", "bias_c"), zeros_G) | dict.fromkeys(
-        ("gain_ih", "gain_hh", "gain_c"), ones_G
-    )
+    absent = dict.fromkeys(("bias_ih", "bias_hh", "bias_c"), zeros_G)
+    absent |= dict.fromkeys(("gain_ih", "gain_hh", "gain_c"), ones_G)
     for name, t in tensors.items():
         tensors[name] = absent.get(name) if t is None else t if name == "x" else t.contiguous()
     call = Call(
@@ -190,7 +190,7 @@ def backward(
     d: tuple[Tensor | None, Tensor | None, Tensor | None],
     wants_dx: bool,
 ) -> Gradients:
-    """The gradients, given those of out_TBH and of the last h_BH and c_BH (None: zero). Nothing that is given is overwritten."""
+    """The gradients, given those of out_TBH, the last h_BH and c_BH (None: zero). Overwrites nothing it is given."""
     (T, B, I), H, G = run.x_TBI.shape, run.h0_BH.shape[1], run.w.weight_hh.shape[0]
     cell, new = run.cell, run.x_TBI.new_empty
     call, alive = describe(run, stats, min(BACKWARD_ROWS * torch.get_num_threads(), MOST_BACKWARD_ROWS))

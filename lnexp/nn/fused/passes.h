@@ -1,5 +1,5 @@
-// The two passes over a sequence: one parallel region each. A thread owns cases and runs their whole sequence; threads meet only
-// where the weight gradients of a chunk of steps are summed.
+// The two passes over a sequence: one parallel region each. A thread owns cases and runs their whole sequence; threads
+// meet only where the weight gradients of a chunk of steps are summed, and at every step if a norm looks at all cases.
 #pragma once
 #include "layer.h"
 
@@ -23,7 +23,8 @@ template <class T> using Rows = std::vector<const T*>;
 template <class T> T* const* writable(const Rows<T>& rows) { return const_cast<T* const*>(rows.data()); }
 
 // The input sums W_ih x + bias_in of a thread's cases, for the steps from t0 to t1.
-template <class T, class Cell> void input_sums(const Call<T>& p, const Cases<T>& mine, const Panels<T>& weight_ih, int64_t t0, int64_t t1) {
+template <class T, class Cell>
+void input_sums(const Call<T>& p, const Cases<T>& mine, const Panels<T>& weight_ih, int64_t t0, int64_t t1) {
     Rows<T> x, sums;
     for (int64_t t = t0; t < t1; t++)
         for (int64_t i = 0, n = mine.real(t); i < n; i++) {
