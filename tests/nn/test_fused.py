@@ -105,7 +105,7 @@ def test_gradients_are_those_of_the_function(cell, lengths):
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_equals_the_reference_at_any_shape(data):
     cell = data.draw(st.sampled_from(CELLS))
     T, B, I, H = (
@@ -379,7 +379,7 @@ def population(T: int, H: int) -> Stats:
 
 
 @given(data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_batch_normalisation_equals_the_reference(data):
     T, I = (data.draw(st.integers(1, most), label=name) for name, most in (("T", 8), ("I", 40)))
     B, H = data.draw(st.integers(2, 19), label="B"), data.draw(st.integers(1, 37), label="H")
