@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from lnexp.nn.fused import call
 from lnexp.nn.fused.build import library
-from lnexp.nn.sequence import Cell, Output, Stats, Weights
+from lnexp.nn.sequence import GATES, Cell, Output, Stats, Weights
 
 
 def fits(cell: Cell, w: Weights, x_TBI: Tensor) -> bool:
@@ -40,15 +40,50 @@ def fused(
     lengths_B: Tensor | None,
     stats: Stats | None = None,
 ) -> Output:
-    """As `lnexp.nn.sequence.run`, which see. Differentiable once."""
-    (T, B, _), H = x_TBI.shape, h0_BH.shape[1]
+    """As `lnexp.nn.sequence.run`, which see. Differentiable once.
+
+    Raises:
+        ValueError: a state, a weight or the lengths do not go with x_TBI. (The kernels work on bare addresses.)
+    """
     run = call.Sequence(cell, w, x_TBI, h0_BH, c0_BH, lengths_B)
+    check(run, stats)
+    (T, B, _), H = x_TBI.shape, h0_BH.shape[1]
     if T == 0 or B == 0:
         return Output(x_TBI.new_zeros(T, B, H), h0_BH, c0_BH, call.empty_stats(run) if stats is None else None)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x_TBI, h0_BH, c0_BH, *w)):
         out_TBH, h_BH, c_BH, *measured = Layer.apply(cell, lengths_B, stats, x_TBI, h0_BH, c0_BH, *w)
         return Output(out_TBH, h_BH, c_BH, Stats(*measured) if measured else None)
     return call.forward(run, keep=False, population=stats)[0]
+
+
+def check(run: call.Sequence, stats: Stats | None) -> None:
+    """Raise a ValueError about the first argument whose shape, type or device is not what it must be."""
+    (T, B, I), H = run.x_TBI.shape, run.w.weight_hh.shape[1]
+    G = GATES[run.cell.kind] * H
+    shapes = {
+        "h0_BH": (B, H),
+        "c0_BH": (B, H),
+        "weight_ih": (G, I),
+        "weight_hh": (G, H),
+        "gain_c": (H,),
+        "bias_c": (H,),
+    }
+    shapes |= {f"{moment}_{place}": (T, H if place == "c" else G) for moment in ("mean", "var") for place in ("ih", "hh", "c")}
+    given = {"h0_BH": run.h0_BH, "c0_BH": run.c0_BH, **run.w._asdict(), **({} if stats is None else stats._asdict())}
+    for name, t in given.items():
+        shape, needed = shapes.get(name, (G,)), name == "c0_BH" and run.cell.kind == "lstm"
+        if t is None and not needed:
+            continue
+        if t is None or tuple(t.shape) != shape or t.dtype != run.x_TBI.dtype or t.device != run.x_TBI.device:
+            got = "None" if t is None else f"{tuple(t.shape)} {t.dtype} on {t.device}"
+            raise ValueError(f"{name}={got}: must be {shape} {run.x_TBI.dtype} on {run.x_TBI.device}, as x_TBI is")
+    lengths_B = run.lengths_B
+    if lengths_B is None:
+        return
+    if lengths_B.dtype != torch.int64 or lengths_B.device.type != "cpu" or tuple(lengths_B.shape) != (B,):
+        raise ValueError(f"lengths_B={tuple(lengths_B.shape)} {lengths_B.dtype}: must be ({B},) torch.int64 on the cpu")
+    if B > 0 and T > 0 and not (int(lengths_B.min()) >= 1 and int(lengths_B.max()) <= T):
+        raise ValueError(f"lengths_B={lengths_B.tolist()}: each must be 1 to {T}")
 
 
 class Layer(torch.autograd.Function):

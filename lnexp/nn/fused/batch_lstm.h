@@ -3,7 +3,8 @@
 //   a  = gain_hh N(W_hh h) + gain_ih N(W_ih x + bias_in) + bias_ih + bias_hh
 //   c' = sigmoid(f) c + sigmoid(i) tanh(g),   h' = sigmoid(o) tanh(gain_c N(c') + bias_c)
 //
-// N looks at one feature in all cases of the step, so that a thread takes units here, not cases: a vector of them at a time.
+// N looks at one feature in all cases of the step, so that a thread takes units here, not cases: a vector of them at a
+// time.
 #pragma once
 #include "layer.h"
 
@@ -28,10 +29,11 @@ template <class T> struct BatchLstm {
 
     T* held(int64_t i, int q) const { return scratch + (5 * i + q) * width<T>; }
 
-    // The statistics of `count` features, `apart` from each other, at value(i, k) of case i. In training they are measured and
-    // noted down, otherwise read. At a step with no variance rstd is 1 / sqrt(eps), and N(.) is 0.
+    // The statistics of `count` features, `apart` from each other, at value(i, k) of case i. In training they are
+    // measured and noted down, otherwise read. At a step with no variance rstd is 1 / sqrt(eps), and N(.) is 0.
     template <int count, class Lanes, class Value>
-    ALWAYS_INLINE void statistics(int64_t n, T* means, T* variances, int64_t apart, Lanes lanes, Feature<T>* to, Value value) const {
+    ALWAYS_INLINE void statistics(int64_t n, T* means, T* variances, int64_t apart, Lanes lanes, Feature<T>* to,
+                                  Value value) const {
         if (!p.population) {
             Vector<T> total[count] = {}, squares[count] = {};
             for (int64_t i = 0; i < n; i++)
@@ -107,7 +109,8 @@ template <class T> struct BatchLstm {
                 store(held(i, 0), sigmoid<T>(a(s, 3)), Whole{});
             }
             Feature<T> c;
-            statistics<1>(n, p.mean_c + u, p.var_c + u, 0, lanes, &c, [&](int64_t i, int) { return load(cases[i].c + j, lanes); });
+            statistics<1>(n, p.mean_c + u, p.var_c + u, 0, lanes, &c,
+                          [&](int64_t i, int) { return load(cases[i].c + j, lanes); });
             const Vector<T> scale = c.rstd * load(p.gain_c + j, lanes), shift = load(p.bias_c + j, lanes);
             for (int64_t i = 0; i < n; i++) {
                 const Vector<T> y = tanh<T>((load(cases[i].c + j, lanes) - c.mean) * scale + shift);
@@ -118,7 +121,8 @@ template <class T> struct BatchLstm {
 
     void backward(int64_t t, const std::vector<Step<T>>& cases, Share units, ParameterGradients<T>& grad) {
         const int64_t n = cases.size();
-        const T share = p.population ? T(0) : T(1) / std::max<int64_t>(n, 1);  // of a feature's statistics that one case makes up
+        // What part of a feature's statistics one case makes up.
+        const T share = p.population ? T(0) : T(1) / std::max<int64_t>(n, 1);
         sweep<T>(units.end - units.begin, [&](int64_t offset, auto lanes) {
             const int64_t j = units.begin + offset, g = t * G + j, u = t * H + j;
             const auto add = [&](T* to, Vector<T> x) { store(to + j, load(to + j, lanes) + x, lanes); };
@@ -152,9 +156,12 @@ template <class T> struct BatchLstm {
             for (int64_t i = 0; i < n; i++) {
                 const Step<T>& s = cases[i];
                 const Vector<T> normal = (load(s.c + j, lanes) - c.mean) * c.rstd;
-                const Vector<T> dc = scale_c * ((load(held(i, 4), Whole{}) - mean_dy) - normal * slope_dy) + load(s.dc + j, lanes);
-                const Vector<T> in = load(held(i, 0), Whole{}), forget = load(held(i, 1), Whole{}), candidate = load(held(i, 2), Whole{});
-                const Vector<T> d[4] = {dc * candidate * (in - in * in), dc * load(s.c_before + j, lanes) * (forget - forget * forget),
+                const Vector<T> dy = load(held(i, 4), Whole{});
+                const Vector<T> dc = scale_c * ((dy - mean_dy) - normal * slope_dy) + load(s.dc + j, lanes);
+                const Vector<T> in = load(held(i, 0), Whole{}), forget = load(held(i, 1), Whole{});
+                const Vector<T> candidate = load(held(i, 2), Whole{});
+                const Vector<T> d[4] = {dc * candidate * (in - in * in),
+                                        dc * load(s.c_before + j, lanes) * (forget - forget * forget),
                                         dc * in * (T(1) - candidate * candidate), load(held(i, 3), Whole{})};
                 store(s.dc + j, dc * forget, lanes);
 #pragma GCC unroll 4
@@ -169,7 +176,8 @@ template <class T> struct BatchLstm {
                 add(grad.bias_ih + q * H, total_gate[q]);
                 add(grad.gain_ih + q * H, projected_x[q]);
                 add(grad.gain_hh + q * H, projected_h[q]);
-                const Vector<T> mean = total_gate[q] * share, slope_x = projected_x[q] * share, slope_h = projected_h[q] * share;
+                const Vector<T> mean = total_gate[q] * share;
+                const Vector<T> slope_x = projected_x[q] * share, slope_h = projected_h[q] * share;
                 const Vector<T> scale_x = a.x[q].rstd * a.gain_x[q], scale_h = a.h[q].rstd * a.gain_h[q];
                 for (int64_t i = 0; i < n; i++) {
                     const Step<T>& s = cases[i];

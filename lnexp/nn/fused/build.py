@@ -1,7 +1,8 @@
 """Compile the kernels with the machine's compiler, once, and load them.
 
-The library is kept in ~/.cache/lnexp (or $LNEXP_CACHE) under a name made of everything that decides what it contains, since a home
-folder may be shared by machines whose processors differ. Without a compiler there is one line of warning and no library.
+The library is kept in ~/.cache/lnexp (or $LNEXP_CACHE) under a name made of everything that decides what it contains,
+since a home folder may be shared by machines whose processors differ. Without a compiler there is one line of warning
+and no library.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _lock = threading.Lock()
 
 
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, or None where they cannot be had. The first call may take some seconds; later ones are free."""
+    """The compiled kernels, or None where they cannot be had. The first call ever takes seconds, later ones nothing."""
     with _lock:
         return _load()
 
@@ -62,7 +63,7 @@ def _flags() -> list[str]:
 
 
 def _key(compiler: str) -> str:
-    """A digest of the sources, the flags, the compiler, the processor's features, and torch, whose OpenMP runtime is used."""
+    """A digest of the sources, flags, compiler, processor's features, and torch, whose OpenMP runtime is used."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
     digest = hashlib.sha256("\n".join([*_flags(), version, _processor(), torch.__version__]).encode())
     for source in sorted(SOURCES.glob("*.h")) + sorted(SOURCES.glob("*.cpp")):
@@ -80,7 +81,7 @@ def _processor() -> str:
 
 
 def _compile(compiler: str, path: Path) -> None:
-    """Compile into a temporary file, then rename: a process that compiles at the same time never sees half a library."""
+    """Compile into a temporary file, then rename: a process that does the same at this time never sees half of it."""
     print(
         f"lnexp: compiling the recurrent kernels for this machine (once, some ten seconds) into {path}",
         file=sys.stderr,

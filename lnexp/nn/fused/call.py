@@ -17,12 +17,23 @@ from lnexp.nn.sequence import GATES, Cell, Output, Stats, Weights
 
 KINDS = {"lstm": 0, "gru": 1, "rnn": 2}
 NORMS = {"none": 0, "ln": 1, "rms": 2, "bn": 3}
+<<<<<<< HEAD
 FORWARD_ROWS = 512  # cases * steps whose input sums are one product: many enough for its speed, few enough for the cache
 BACKWARD_ROWS = 1024  # the same for the gradients of the weights
+=======
+FORWARD_ROWS = (
+    512  # cases * steps whose input sums are one product: many enough for its speed, few enough for the cache
+)
+BACKWARD_ROWS = (
+    1024  # the same for the gradients of the weights, for each thread: they wait for one another after every chunk
+)
+MOST_BACKWARD_ROWS = 4096
+>>>>>>> rnn
 FEW_INPUTS = 32  # up to here W_ih x is cheaper to compute again than to keep
 # fmt: off
 WHOLE_NUMBERS = [
-    "kind", "norm", "cell_norm", "per_gate", "relu", "population", "threads", "steps", "cases", "inputs", "hidden",
+    "kind", "norm", "cell_norm", "per_gate", "relu", "population", "recompute", "threads",
+    "steps", "cases", "inputs", "hidden",
     "x_step", "x_case", "dout_step", "dout_case", "sums_x_ring", "sums_h_ring", "cells_ring", "moments_ring", "chunk",
 ]
 POINTERS = [
@@ -61,7 +72,7 @@ class Sequence(NamedTuple):
 class Kept(NamedTuple):
     """What the forward pass leaves for the backward pass; None where there is no such thing."""
 
-    sums_x_RBG: Tensor
+    sums_x_RBG: Tensor | None
     sums_h_RBG: Tensor | None
     cells_RBH: Tensor | None
     moments: Tensor | None
@@ -95,8 +106,12 @@ def is_joint(cell: Cell) -> bool:
 
 
 def keeps_input_sums(cell: Cell, x_TBI: Tensor) -> bool:
+<<<<<<< HEAD
     T, B, I = x_TBI.shape
     return is_joint(cell) or I > FEW_INPUTS or steps_at_once(BACKWARD_ROWS, T, B) >= T
+=======
+    return is_joint(cell) or x_TBI.shape[2] > FEW_INPUTS
+>>>>>>> rnn
 
 
 def describe(run: Sequence, stats: Stats | None, rows: int) -> tuple[Call, dict[str, Tensor | None]]:
@@ -106,7 +121,12 @@ def describe(run: Sequence, stats: Stats | None, rows: int) -> tuple[Call, dict[
     tensors = {"x": dense(x_TBI), "h0": h0_BH, "c0": c0_BH, "lengths": lengths_B, **w._asdict()}
     tensors |= {} if stats is None else stats._asdict()
     zeros_G, ones_G = x_TBI.new_zeros(G), x_TBI.new_ones(G)
+<<<<<<< HEAD
     absent = dict.fromkeys(("bias_ih", "bias_hh", "bias_c"), zeros_G) | dict.fromkeys(("gain_ih", "gain_hh", "gain_c"), ones_G)
+=======
+    absent = dict.fromkeys(("bias_ih", "bias_hh", "bias_c"), zeros_G)
+    absent |= dict.fromkeys(("gain_ih", "gain_hh", "gain_c"), ones_G)
+>>>>>>> rnn
     for name, t in tensors.items():
         tensors[name] = absent.get(name) if t is None else t if name == "x" else t.contiguous()
     call = Call(
@@ -161,16 +181,17 @@ def forward(run: Sequence, keep: bool, population: Stats | None = None) -> tuple
 
     every, one = (T, T) if keep else (call.chunk, 1)
     kept = Kept(
-        ring("sums_x", every if keeps_input_sums(cell, run.x_TBI) else call.chunk, G),
+        ring("sums_x", every, G) if keeps_input_sums(cell, run.x_TBI) else None,
         None if is_joint(cell) else ring("sums_h", one, G),
         ring("cells", one, H) if cell.kind == "lstm" else None,
         ring("moments", one, 2 * GATES[cell.kind] + 1, 2) if cell.norm in ("ln", "rms") else None,
     )
+    passing = ring("sums_x", call.chunk, G) if kept.sums_x_RBG is None else None
     out_TBH, h_BH = run.x_TBI.new_empty(T, B, H), run.x_TBI.new_empty(B, H)
     c_BH = run.x_TBI.new_empty(B, H) if cell.kind == "lstm" else None
     call.out, call.h_n, call.c_n = out_TBH.data_ptr(), h_BH.data_ptr(), address(c_BH)
     execute("forward", call, dtype)
-    del alive
+    del alive, passing
     return Output(out_TBH, h_BH, c_BH, stats), kept
 
 
@@ -183,19 +204,19 @@ def backward(
     d: tuple[Tensor | None, Tensor | None, Tensor | None],
     wants_dx: bool,
 ) -> Gradients:
-    """The gradients, given those of out_TBH and of the last h_BH and c_BH (None: zero). Nothing that is given is overwritten."""
+    """The gradients, given those of out_TBH, the last h_BH and c_BH (None: zero). Overwrites nothing it is given."""
     (T, B, I), H, G = run.x_TBI.shape, run.h0_BH.shape[1], run.w.weight_hh.shape[0]
     cell, new = run.cell, run.x_TBI.new_empty
-    call, alive = describe(run, stats, BACKWARD_ROWS)
+    call, alive = describe(run, stats, min(BACKWARD_ROWS * torch.get_num_threads(), MOST_BACKWARD_ROWS))
     call.population = population
     for name, t in zip(("sums_x", "sums_h", "cells", "moments"), kept, strict=True):
         setattr(call, f"{name}_ring", T)
         setattr(call, name, address(t))
     buffers = [workspace.empty((call.chunk, B, G), run.x_TBI.dtype) for _ in range(1 if is_joint(cell) else 2)]
     call.dsums_x, call.dsums_h = buffers[0].data_ptr(), buffers[-1].data_ptr()
-    if not keeps_input_sums(cell, run.x_TBI):
+    if kept.sums_x_RBG is None:
         buffers.append(workspace.empty((call.chunk, B, G), run.x_TBI.dtype))
-        call.sums_x, call.sums_x_ring = buffers[-1].data_ptr(), call.chunk
+        call.sums_x, call.sums_x_ring, call.recompute = buffers[-1].data_ptr(), call.chunk, True
 
     dout_TBH, dh_BH, dc_BH = d
     if dout_TBH is not None:

@@ -1,5 +1,5 @@
-// Matrix products for recurrent layers: a few rows times a weight matrix that is packed once and used at every step, and the
-// sums over many cases that give the gradients of the weights.
+// Matrix products for recurrent layers: a few rows times a weight matrix that is packed once and used at every step,
+// and the sums over many cases that give the gradients of the weights.
 //
 // Rows are given as pointers, so that cases in any order, of any stride and any length need no copying.
 #pragma once
@@ -34,31 +34,46 @@ struct Share {
     }
 };
 
-// A matrix [inner, columns] in panels of `tile_columns` columns; within a panel, row after row. The last panel is padded with
-// zeros to whole vectors.
+// A matrix [inner, columns] in panels of `tile_columns` columns; within a panel, row after row. The last panel is
+// padded with zeros to whole vectors.
 template <class T> struct Panels {
     long inner, columns;
     Array<T> data;
     Panels(long inner, long columns)
-        : inner(inner), columns(columns), data((columns + tile_columns<T> - 1) / tile_columns<T> * tile_columns<T> * inner) {}
+        : inner(inner), columns(columns),
+          data((columns + tile_columns<T> - 1) / tile_columns<T> * tile_columns<T> * inner) {}
 
     T* panel(long column) const { return data + column * inner; }
-    static long panel_width(long left) { return std::min(tile_columns<T>, (left + width<T> - 1) / width<T> * width<T>); }
+    static long panel_width(long left) {
+        return std::min(tile_columns<T>, (left + width<T> - 1) / width<T> * width<T>);
+    }
 
-    // Pack element(k, j) for this thread's share of the panels.
-    template <class Element> void pack(int thread, int threads, Element element) {
-        const Share share(columns, tile_columns<T>, thread, threads);
-        constexpr long stripe = 64;  // inner rows at a time: what is written stays in the first cache, what is read is fetched ahead
-        for (long j0 = share.begin; j0 < share.end; j0 += tile_columns<T>) {
-            const long wide = panel_width(columns - j0), real = std::min(wide, columns - j0);
+    // Pack this thread's share of a dense matrix [inner, columns].
+    void pack(const T* from, int thread, int threads) {
+        each_panel(thread, threads, [&](long j0, long wide, long real, T* to) {
+            for (long k = 0; k < inner; k++)
+                for (long j = 0; j < wide; j++) to[k * wide + j] = j < real ? from[k * columns + j0 + j] : 0;
+        });
+    }
+
+    // The same for a dense matrix [columns, inner], to be packed as its transpose.
+    void pack_transposed(const T* from, int thread, int threads) {
+        constexpr long stripe = 64;  // inner rows at a time: what is written stays in the first cache
+        each_panel(thread, threads, [&](long j0, long wide, long real, T* to) {
             for (long k0 = 0; k0 < inner; k0 += stripe) {
-                const long rows = std::min(stripe, inner - k0);
-                T* to = panel(j0) + k0 * wide;
-                for (long j = 0; j < real; j++)
-                    for (long k = 0; k < rows; k++) to[k * wide + j] = element(k0 + k, j0 + j);
-                for (long j = real; j < wide; j++)
-                    for (long k = 0; k < rows; k++) to[k * wide + j] = 0;
+                const long k1 = std::min(inner, k0 + stripe);
+                for (long j = 0; j < wide; j++)
+                    for (long k = k0; k < k1; k++) to[k * wide + j] = j < real ? from[(j0 + j) * inner + k] : 0;
             }
+        });
+    }
+
+  private:
+    template <class Body> void each_panel(int thread, int threads, Body body) {
+        const Share share(columns, tile_columns<T>, thread, threads);
+        for (long j0 = share.begin; j0 < share.end; j0 += tile_columns<T>) {
+            const long wide = panel_width(columns - j0);
+            body(j0, wide, std::min(wide, columns - j0), panel(j0));
         }
     }
 };
@@ -74,9 +89,11 @@ template <class T> struct PackedLeft {
     ALWAYS_INLINE T operator()(int row, long k) const { return data[k * tile_rows + row]; }
 };
 
-// to[r][j0 + j] = start[r][j0 + j] + sum_k left(r, k) panel[k][j], for R rows and `columns` columns; a null start means zero.
+// to[r][j0 + j] = start[r][j0 + j] + sum_k left(r, k) panel[k][j], for `rows` of R rows and `columns` columns of a
+// panel V vectors wide; a null start means zero.
 template <int R, int V, class T, class Left>
-ALWAYS_INLINE void tile(long inner, Left left, const T* panel, const T* const* start, T* const* to, long rows, long j0, long columns) {
+ALWAYS_INLINE void tile(long inner, Left left, const T* panel, const T* const* start, T* const* to, long rows, long j0,
+                        long columns) {
     Vector<T> sums[R][V] = {};
     for (long k = 0; k < inner; k++) {
         Vector<T> right[V];
@@ -105,14 +122,16 @@ ALWAYS_INLINE void tile(long inner, Left left, const T* panel, const T* const* s
 
 // The same for any width of panel.
 template <int R, class T, class Left>
-void tiles(long inner, Left left, const T* panel, const T* const* start, T* const* to, long rows, long j0, long columns) {
+void tiles(long inner, Left left, const T* panel, const T* const* start, T* const* to, long rows, long j0,
+           long columns) {
     if (columns > 2 * width<T>) tile<R, 3>(inner, left, panel, start, to, rows, j0, columns);
     else if (columns > width<T>) tile<R, 2>(inner, left, panel, start, to, rows, j0, columns);
     else tile<R, 1>(inner, left, panel, start, to, rows, j0, columns);
 }
 
 // to[i] = start[i] + rows[i] * right, for i < n: by one thread. `start` may be null (zero) or equal `to` (accumulate).
-template <class T> void multiply(const Panels<T>& right, long n, const T* const* rows, const T* const* start, T* const* to) {
+template <class T>
+void multiply(const Panels<T>& right, long n, const T* const* rows, const T* const* start, T* const* to) {
     const long blocks = (right.inner + inner_block - 1) / inner_block;
     for (long block = 0; block < blocks; block++) {
         const long k0 = right.inner * block / blocks, inner = right.inner * (block + 1) / blocks - k0;
@@ -123,7 +142,10 @@ template <class T> void multiply(const Panels<T>& right, long n, const T* const*
             long i = 0;
             const auto step = [&](auto rows_at_once) {
                 constexpr int R = decltype(rows_at_once)::value;
-                for (; i + R <= n; i += R) tiles<R>(inner, RowsLeft<T>{rows + i, k0}, panel, from ? from + i : from, to + i, R, j0, columns);
+                for (; i + R <= n; i += R) {
+                    const RowsLeft<T> left{rows + i, k0};
+                    tiles<R>(inner, left, panel, from ? from + i : from, to + i, R, j0, columns);
+                }
             };
             step(std::integral_constant<int, tile_rows>{});
             step(std::integral_constant<int, 4>{});
@@ -141,7 +163,8 @@ template <class T> struct OuterProduct {
         : left((share.end - share.begin + tile_rows) * cases), right((columns + tile_columns<T>) * cases) {}
 
     void add(long n, const T* const* left_rows, const T* const* right_rows, Share share, long columns, T* to) {
-        for (long i = 0; i < n; i += cases) add_block(std::min(cases, n - i), left_rows + i, right_rows + i, share, columns, to);
+        for (long i = 0; i < n; i += cases)
+            add_block(std::min(cases, n - i), left_rows + i, right_rows + i, share, columns, to);
     }
 
   private:
@@ -160,13 +183,15 @@ template <class T> struct OuterProduct {
             const long real = std::min(tile_columns<T>, columns - j0), wide = Panels<T>::panel_width(real);
             for (long k = 0; k < n; k++) {
                 T* row = right + k * wide;
-                sweep<T>(real, [&](long j, auto lanes) { store(row + j, load(right_rows[k] + j0 + j, lanes), Whole{}); });
+                const T* from = right_rows[k] + j0;
+                sweep<T>(real, [&](long j, auto lanes) { store(row + j, load(from + j, lanes), Whole{}); });
             }
             for (long g = share.begin; g < share.end; g += tile_rows) {
                 T* rows[tile_rows];
                 const long real_rows = std::min(tile_rows, share.end - g);
                 for (long r = 0; r < tile_rows; r++) rows[r] = to + std::min(g + r, share.end - 1) * columns;
-                tiles<tile_rows>(n, PackedLeft<T>{left + (g - share.begin) * n}, (const T*)right, rows, rows, real_rows, j0, real);
+                const PackedLeft<T> packed{left + (g - share.begin) * n};
+                tiles<tile_rows>(n, packed, (const T*)right, rows, rows, real_rows, j0, real);
             }
         }
     }

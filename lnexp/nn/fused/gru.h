@@ -18,8 +18,8 @@ template <class T, bool normed> struct Gru {
     Array<T> dgates_x, dgates_h;
 
     explicit Gru(const Call<T>& p)
-        : p(p), H(p.hidden), groups(p.per_gate ? Groups{{0, 1}, {1, 1}, {2, 1}} : Groups{{0, 2}, {2, 1}}), dgates_x(3 * H),
-          dgates_h(3 * H) {}
+        : p(p), H(p.hidden), groups(p.per_gate ? Groups{{0, 1}, {1, 1}, {2, 1}} : Groups{{0, 2}, {2, 1}}),
+          dgates_x(3 * H), dgates_h(3 * H) {}
 
     template <class Lanes> ALWAYS_INLINE Vector<T> from_x(const Step<T>& s, int q, int64_t j, Lanes lanes) const {
         j += q * H;
@@ -59,7 +59,8 @@ template <class T, bool normed> struct Gru {
             Vector<T> dh = load(s.dh + j, lanes);
             if (s.dout) dh += load(s.dout + j, lanes);
             const Vector<T> dn = (dh - dh * z) * (T(1) - n * n);
-            const Vector<T> dz = dh * (load(s.h_before + j, lanes) - n) * (z - z * z), dr = dn * candidate * (r - r * r);
+            const Vector<T> dz = dh * (load(s.h_before + j, lanes) - n) * (z - z * z);
+            const Vector<T> dr = dn * candidate * (r - r * r);
             const auto put = [&](int q, Vector<T> dx, Vector<T> dh) {
                 const int64_t k = q * H + j;
                 store(dgx + k, dx, lanes);

@@ -1,7 +1,7 @@
 // What one call of a recurrent layer is given, and which part of it a thread works on.
 //
-// T steps, B cases, I inputs, H hidden units, G = gates * H summed inputs. All arrays are dense in the order of their letters unless
-// a stride is given.
+// T steps, B cases, I inputs, H hidden units, G = gates * H summed inputs. All arrays are dense in the order of their
+// letters unless a stride is given.
 #pragma once
 #include <numeric>
 #include <vector>
@@ -17,9 +17,9 @@ enum class Kind : int64_t { lstm, gru, rnn };
 template <class T> struct Call {
     Kind kind;
     Norm norm, cell_norm;
-    int64_t per_gate, relu, population, threads;
+    int64_t per_gate, relu, population, recompute, threads;
     int64_t steps, cases, inputs, hidden;
-    int64_t x_step, x_case, dout_step, dout_case;  // strides of x_TBI and dout_TBH, in elements; their last dimension is dense
+    int64_t x_step, x_case, dout_step, dout_case;  // strides of x_TBI and dout_TBH, whose last dimension is dense
     // Steps held in a buffer that is used as a ring: all of them where the backward pass needs them again.
     int64_t sums_x_ring, sums_h_ring, cells_ring, moments_ring;
     int64_t chunk;  // steps whose input sums, or gradients, are computed in one go
@@ -29,11 +29,12 @@ template <class T> struct Call {
     const T *x, *h0, *c0;
     const T *weight_ih, *weight_hh, *bias_in, *bias_ih, *bias_hh, *gain_ih, *gain_hh, *gain_c, *bias_c;
 
-    T *sums_x, *sums_h;   // [ring, B, G] W_ih x + bias_in and W_hh h, before any normalisation; a joint cell has their sum in sums_x
+    // [ring, B, G] W_ih x + bias_in and W_hh h, before any normalisation; a joint cell has the sum of both in sums_x.
+    T *sums_x, *sums_h;
     T* cells;             // [ring, B, H]
     Moments<T>* moments;  // [ring, B, 2 gates + 1] of the input's gates, the state's gates, the cell
     T *out, *h_n, *c_n;
-    T *mean_ih, *var_ih, *mean_hh, *var_hh, *mean_c, *var_c;  // batch normalisation: [T, G] or [T, H]; read if `population`, else written
+    T *mean_ih, *var_ih, *mean_hh, *var_hh, *mean_c, *var_c;  // bn: [T, G], [T, H]; read if `population`, else written
 
     const T* dout;            // [T, B, H] or null
     T *dh, *dc;               // [B, H] gradients of the last states going in, of the initial states coming out
@@ -42,7 +43,7 @@ template <class T> struct Call {
     T* dparameters;           // [5 G + 2 H], see ParameterGradients
 
     const T* x_row(int64_t t, int64_t b) const { return x + t * x_step + b * x_case; }
-    const T* h_before(int64_t t, int64_t b) const { return (t == 0 ? h0 : out + (t - 1) * cases * hidden) + b * hidden; }
+    const T* h_before(int64_t t, int64_t b) const { return t == 0 ? h0 + b * hidden : out_row(t - 1, b); }
     const T* c_before(int64_t t, int64_t b) const { return t == 0 ? c0 + b * hidden : cell_row(t - 1, b); }
     T* out_row(int64_t t, int64_t b) const { return out + (t * cases + b) * hidden; }
     T* cell_row(int64_t t, int64_t b) const { return cells + (t % cells_ring * cases + b) * hidden; }
@@ -63,8 +64,8 @@ template <class T> struct ParameterGradients {
     T *bias_ih, *bias_hh, *gain_ih, *gain_hh, *bias_in, *gain_c, *bias_c;
     static int64_t size(int64_t G, int64_t H) { return 5 * G + 2 * H; }
     ParameterGradients(T* at, int64_t G, int64_t H)
-        : bias_ih(at), bias_hh(at + G), gain_ih(at + 2 * G), gain_hh(at + 3 * G), bias_in(at + 4 * G), gain_c(at + 5 * G),
-          bias_c(at + 5 * G + H) {
+        : bias_ih(at), bias_hh(at + G), gain_ih(at + 2 * G), gain_hh(at + 3 * G), bias_in(at + 4 * G),
+          gain_c(at + 5 * G), bias_c(at + 5 * G + H) {
         std::fill(at, at + size(G, H), T(0));
     }
 };
@@ -77,15 +78,18 @@ using Groups = std::vector<Group>;
 
 // The moments of each gate's sums, the gates of a group sharing theirs.
 template <class T> void gate_moments(const Call<T>& p, const Groups& groups, const T* sums, Moments<T>* to) {
-    for (const Group& group : groups)
-        std::fill_n(to + group.first, group.count, moments<T>(p.norm, sums + group.first * p.hidden, group.count * p.hidden, p.eps));
+    for (const Group& group : groups) {
+        const T* at = sums + group.first * p.hidden;
+        std::fill_n(to + group.first, group.count, moments<T>(p.norm, at, group.count * p.hidden, p.eps));
+    }
 }
 
 template <class T>
-void gates_backward(const Call<T>& p, const Groups& groups, const T* d, const T* sums, const Moments<T>* m, const T* gain, T* dgain, T* dsums) {
+void gates_backward(const Call<T>& p, const Groups& groups, const T* d, const T* sums, const Moments<T>* m,
+                    const T* gain, T* dgain, T* dsums) {
     for (const Group& group : groups) {
-        const int64_t at = group.first * p.hidden;
-        norm_backward<T>(p.norm, d + at, sums + at, m[group.first], gain + at, dgain + at, dsums + at, group.count * p.hidden);
+        const int64_t at = group.first * p.hidden, n = group.count * p.hidden;
+        norm_backward<T>(p.norm, d + at, sums + at, m[group.first], gain + at, dgain + at, dsums + at, n);
     }
 }
 

@@ -18,8 +18,8 @@ template <class T, bool normed> struct Lstm {
     Array<T> bias, activations, dgates, dcell;
 
     explicit Lstm(const Call<T>& p)
-        : p(p), H(p.hidden), G(4 * H), groups(p.per_gate ? Groups{{0, 1}, {1, 1}, {2, 1}, {3, 1}} : Groups{{0, 4}}), bias(G),
-          activations(G), dgates(G), dcell(H) {
+        : p(p), H(p.hidden), G(4 * H), groups(p.per_gate ? Groups{{0, 1}, {1, 1}, {2, 1}, {3, 1}} : Groups{{0, 4}}),
+          bias(G), activations(G), dgates(G), dcell(H) {
         for (int64_t j = 0; j < G; j++) bias[j] = p.bias_ih[j] + p.bias_hh[j];
     }
 
@@ -33,7 +33,8 @@ template <class T, bool normed> struct Lstm {
         return (load(s.sums_h + j, lanes) - mh.mean) * mh.rstd * load(p.gain_hh + j, lanes) + from_x;
     }
 
-    template <class Lanes> ALWAYS_INLINE Vector<T> cell_output(const Step<T>& s, Moments<T> m, int64_t j, Lanes lanes) const {
+    template <class Lanes>
+    ALWAYS_INLINE Vector<T> cell_output(const Step<T>& s, Moments<T> m, int64_t j, Lanes lanes) const {
         const Vector<T> c = load(s.c + j, lanes);
         if (p.cell_norm == Norm::none) return tanh<T>(c);
         return tanh<T>((c - m.mean) * m.rstd * load(p.gain_c + j, lanes) + load(p.bias_c + j, lanes));
@@ -85,7 +86,9 @@ template <class T, bool normed> struct Lstm {
             store(d + 2 * H + j, dc * i * (T(1) - g * g), lanes);
             store(s.dc + j, dc * f, lanes);
         });
-        sweep<T>(G, [&](int64_t j, auto lanes) { store(grad.bias_ih + j, load(grad.bias_ih + j, lanes) + load(d + j, lanes), lanes); });
+        sweep<T>(G, [&](int64_t j, auto lanes) {
+            store(grad.bias_ih + j, load(grad.bias_ih + j, lanes) + load(d + j, lanes), lanes);
+        });
         if constexpr (normed) {
             gates_backward(p, groups, d, s.sums_x, s.moments, p.gain_ih, grad.gain_ih, s.dsums_x);
             gates_backward(p, groups, d, s.sums_h, s.moments + gates, p.gain_hh, grad.gain_hh, s.dsums_h);

@@ -1,4 +1,5 @@
-// Normalisation of one row: N(a) = (a - mean) * rstd, the layer normalisation of equations (3) and (4) or its root-mean-square form.
+// Normalisation of one row: N(a) = (a - mean) * rstd, the layer normalisation of equations (3) and (4) or its
+// root-mean-square form.
 #pragma once
 #include "simd.h"
 
@@ -31,17 +32,20 @@ template <class T> Moments<T> moments(Norm norm, const T* a, long n, T eps) {
 
 // Given d, the gradient of gain * N(a) + bias: adds to the gradient of the gain and returns that of a in da.
 //   da = rstd (e - mean(e) - N(a) mean(e N(a))),  e = d gain;  rms has no mean(e).
-template <class T> void norm_backward(Norm norm, const T* d, const T* a, Moments<T> m, const T* gain, T* dgain, T* da, long n) {
+template <class T>
+void norm_backward(Norm norm, const T* d, const T* a, Moments<T> m, const T* gain, T* dgain, T* da, long n) {
     Vector<T> total{}, projected{};
     sweep<T>(n, [&](long j, auto lanes) {
-        const Vector<T> dj = load(d + j, lanes), normalised = (load(a + j, lanes) - m.mean) * m.rstd, e = dj * load(gain + j, lanes);
+        const Vector<T> dj = load(d + j, lanes), normalised = (load(a + j, lanes) - m.mean) * m.rstd;
+        const Vector<T> e = dj * load(gain + j, lanes);
         total += e;
         projected += e * normalised;
         store(dgain + j, load(dgain + j, lanes) + dj * normalised, lanes);
     });
     const T mean = norm == Norm::ln ? sum(total) / n : 0, slope = sum(projected) / n;
     sweep<T>(n, [&](long j, auto lanes) {
-        const Vector<T> normalised = (load(a + j, lanes) - m.mean) * m.rstd, e = load(d + j, lanes) * load(gain + j, lanes);
+        const Vector<T> normalised = (load(a + j, lanes) - m.mean) * m.rstd;
+        const Vector<T> e = load(d + j, lanes) * load(gain + j, lanes);
         store(da + j, m.rstd * ((e - mean) - normalised * slope), lanes);
     });
 }

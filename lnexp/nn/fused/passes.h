@@ -1,38 +1,7 @@
-// The two passes over a sequence: one parallel region each. A thread owns cases and runs their whole sequence; threads meet only
-// where the weight gradients of a chunk of steps are summed.
+// The two passes over a sequence: one parallel region each. A thread owns cases and runs their whole sequence; threads
+// meet only where the weight gradients of a chunk of steps are summed, and at every step if a norm looks at all cases.
 #pragma once
-#include "layer.h"
-
-template <class T, class Cell> Step<T> step_of(const Call<T>& p, int64_t t, int64_t b) {
-    const int64_t B = p.cases, H = p.hidden, G = Cell::gates * H;
-    Step<T> s{};
-    s.sums_x = p.sums_x + (t % p.sums_x_ring * B + b) * G;
-    s.sums_h = Cell::joint ? nullptr : p.sums_h + (t % p.sums_h_ring * B + b) * G;
-    s.h_before = p.h_before(t, b);
-    s.h = p.out_row(t, b);
-    if (p.cells) {
-        s.c_before = p.c_before(t, b);
-        s.c = p.cell_row(t, b);
-    }
-    if (p.moments) s.moments = p.moments + (t % p.moments_ring * B + b) * (2 * Cell::gates + 1);
-    return s;
-}
-
-// Row pointers for the matrix products.
-template <class T> using Rows = std::vector<const T*>;
-template <class T> T* const* writable(const Rows<T>& rows) { return const_cast<T* const*>(rows.data()); }
-
-// The input sums W_ih x + bias_in of a thread's cases, for the steps from t0 to t1.
-template <class T, class Cell> void input_sums(const Call<T>& p, const Cases<T>& mine, const Panels<T>& weight_ih, int64_t t0, int64_t t1) {
-    Rows<T> x, sums;
-    for (int64_t t = t0; t < t1; t++)
-        for (int64_t i = 0, n = mine.real(t); i < n; i++) {
-            x.push_back(p.x_row(t, mine.index[i]));
-            sums.push_back(step_of<T, Cell>(p, t, mine.index[i]).sums_x);
-        }
-    const Rows<T> bias(p.bias_in ? x.size() : 0, p.bias_in);
-    multiply<T>(weight_ih, x.size(), x.data(), p.bias_in ? bias.data() : nullptr, writable<T>(sums));
-}
+#include "input.h"
 
 // The real cases of step t.
 template <class T, class StepOf> std::vector<Step<T>> all_of(const Cases<T>& cases, int64_t t, StepOf step) {
@@ -43,12 +12,13 @@ template <class T, class StepOf> std::vector<Step<T>> all_of(const Cases<T>& cas
 
 template <class T, class Cell> void forward(const Call<T>& p) {
     const int64_t H = p.hidden, G = Cell::gates * H, I = p.inputs;
-    Panels<T> weight_ih(I, G), weight_hh(H, G);
+    InputWeights<T> weight_ih(I, G);
+    Panels<T> weight_hh(H, G);
 #pragma omp parallel num_threads(p.threads)
     {
         const int thread = thread_number(), threads = thread_count();
-        weight_ih.pack(thread, threads, [&](long k, long g) { return p.weight_ih[g * I + k]; });
-        weight_hh.pack(thread, threads, [&](long k, long g) { return p.weight_hh[g * H + k]; });
+        weight_ih.pack(p.weight_ih, I, G, thread, threads);
+        weight_hh.pack_transposed(p.weight_hh, thread, threads);
 #pragma omp barrier
         const Cases<T> mine(p, thread, threads), everyone(p, 0, 1);
         const Share units(H, width<T>, thread, threads);
@@ -83,10 +53,12 @@ template <class T, class Cell> void forward(const Call<T>& p) {
 
 template <class T, class Cell> void backward(const Call<T>& p) {
     const int64_t B = p.cases, H = p.hidden, G = Cell::gates * H, I = p.inputs;
-    const bool recompute = p.sums_x_ring < p.steps;  // the input sums were not kept
-    Panels<T> weight_ih(I, recompute ? G : 0), weight_hh(G, H), weight_ih_back(G, p.dx ? I : 0);
-    const int64_t parameters = ParameterGradients<T>::size(G, H);
-    Array<T> partial(parameters * p.threads);
+    InputWeights<T> weight_ih(I, G);
+    const bool few = weight_ih.few;
+    Panels<T> weight_hh(G, H), weight_ih_back(G, p.dx && !few ? I : 0);
+    const int64_t parameters = ParameterGradients<T>::size(G, H), input_weights = few ? I * G : 0;
+    Array<T> partial(parameters * p.threads), dcolumns(input_weights * p.threads);
+    std::fill_n(dcolumns.data.get(), input_weights * p.threads, T(0));
     std::fill_n(p.dweight_ih, G * I, T(0));
     std::fill_n(p.dweight_hh, G * H, T(0));
     int team = 1;
@@ -94,9 +66,9 @@ template <class T, class Cell> void backward(const Call<T>& p) {
     {
         const int thread = thread_number(), threads = thread_count();
         if (thread == 0) team = threads;
-        if (recompute) weight_ih.pack(thread, threads, [&](long k, long g) { return p.weight_ih[g * I + k]; });
-        weight_hh.pack(thread, threads, [&](long g, long j) { return p.weight_hh[g * H + j]; });
-        if (p.dx) weight_ih_back.pack(thread, threads, [&](long g, long j) { return p.weight_ih[g * I + j]; });
+        if (p.recompute || few) weight_ih.pack(p.weight_ih, I, G, thread, threads);
+        weight_hh.pack(p.weight_hh, thread, threads);
+        if (p.dx && !few) weight_ih_back.pack(p.weight_ih, thread, threads);
 #pragma omp barrier
         const Cases<T> mine(p, thread, threads), everyone(p, 0, 1);
         Cell cell(p);
@@ -118,7 +90,7 @@ template <class T, class Cell> void backward(const Call<T>& p) {
 
         for (int64_t t0 = (p.steps - 1) / p.chunk * p.chunk; t0 >= 0; t0 -= p.chunk) {
             const int64_t t1 = std::min(p.steps, t0 + p.chunk);
-            if (recompute) {
+            if (p.recompute) {
                 input_sums<T, Cell>(p, mine, weight_ih, t0, t1);
                 if constexpr (Cell::over_cases) {
 #pragma omp barrier
@@ -135,6 +107,12 @@ template <class T, class Cell> void backward(const Call<T>& p) {
                     if constexpr (!Cell::over_cases) cell.backward(steps[i], grad);
                     dsums[i] = steps[i].dsums_h;
                     dh[i] = steps[i].dh;
+                    if (few) {
+                        const int64_t b = mine.index[i];
+                        T* dx = p.dx ? p.dx + (t * B + b) * I : nullptr;
+                        few_inputs_backward<T>(G, I, steps[i].dsums_x, p.x_row(t, b), weight_ih.columns,
+                                               dcolumns + input_weights * thread, dx);
+                    }
                     if (p.bias_in) for (int64_t j = 0; j < G; j++) grad.bias_in[j] += steps[i].dsums_x[j];
                 }
                 multiply<T>(weight_hh, n, dsums.data(), Cell::carries_h ? dh.data() : nullptr, writable<T>(dh));
@@ -142,7 +120,7 @@ template <class T, class Cell> void backward(const Call<T>& p) {
 #pragma omp barrier
                 }
             }
-            if (p.dx) {
+            if (p.dx && !few) {
                 Rows<T> dx;
                 dsums.clear();
                 for (int64_t t = t0; t < t1; t++)
@@ -163,7 +141,7 @@ template <class T, class Cell> void backward(const Call<T>& p) {
                 }
 #pragma omp barrier
             outer.add(left_h.size(), left_h.data(), right_h.data(), share, H, p.dweight_hh);
-            outer.add(left_x.size(), left_x.data(), right_x.data(), share, I, p.dweight_ih);
+            if (!few) outer.add(left_x.size(), left_x.data(), right_x.data(), share, I, p.dweight_ih);
 #pragma omp barrier
             dsums.resize(steps.size());
         }
@@ -175,4 +153,7 @@ template <class T, class Cell> void backward(const Call<T>& p) {
     std::fill_n(p.dparameters, parameters, T(0));
     for (int thread = 0; thread < team; thread++)
         for (int64_t j = 0; j < parameters; j++) p.dparameters[j] += partial[parameters * thread + j];
+    for (int thread = 0; thread < team; thread++)
+        for (int64_t k = 0; k < input_weights; k++)
+            p.dweight_ih[k] += dcolumns[input_weights * thread + k % I * G + k / I];
 }

@@ -26,7 +26,8 @@ template <class T> struct Rnn {
             Vector<T> a = load(s.sums_x + j, lanes);
             if (normed) a = (a - m.mean) * m.rstd * load(p.gain_hh + j, lanes);
             a += load(bias + j, lanes);
-            store(s.h + j, p.relu ? (a < Vector<T>{} ? Vector<T>{} : a) : tanh<T>(a), lanes);  // a NaN is not < 0, and stays
+            const Vector<T> zero{};
+            store(s.h + j, p.relu ? (a < zero ? zero : a) : tanh<T>(a), lanes);  // a NaN is not < 0, and stays
         });
     }
 

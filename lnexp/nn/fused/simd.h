@@ -1,4 +1,5 @@
-// Vectors as wide as the machine's registers, over the compiler's own vector types: written once for AVX-512, AVX, SSE and NEON.
+// Vectors as wide as the machine's registers, over the compiler's own vector types: written once for AVX-512, AVX, SSE
+// and NEON.
 //
 // Nothing here relaxes IEEE arithmetic: a NaN goes in and comes out, infinities saturate.
 #pragma once
@@ -42,7 +43,9 @@ struct First {
     long n;
 };
 
-template <class T> ALWAYS_INLINE Vector<T> load(const T* p, Whole) { return *(const typename VectorOf<T>::unaligned*)p; }
+template <class T> ALWAYS_INLINE Vector<T> load(const T* p, Whole) {
+    return *(const typename VectorOf<T>::unaligned*)p;
+}
 template <class T> ALWAYS_INLINE void store(T* p, Vector<T> x, Whole) { *(typename VectorOf<T>::unaligned*)p = x; }
 
 #if defined(__AVX512F__)  // masked moves; the loops below do the same elsewhere
@@ -113,8 +116,8 @@ template <class V> ALWAYS_INLINE auto sum(V x) {
 }
 #endif
 
-// exp(x) = 2^n (q + 1) with x = n log 2 + r, |r| <= log(2) / 2 and q = exp(r) - 1 from a polynomial; x is limited to where exp
-// is finite.
+// exp(x) = 2^n (q + 1) with x = n log 2 + r, |r| <= log(2) / 2 and q = exp(r) - 1 from a polynomial; x is limited to
+// where exp is finite.
 template <class T> struct Exponential;
 template <> struct Exponential<float> {  // coefficients: Cephes, expf
     static constexpr float largest = 88.f, round = 12582912.f, log2_high = 0.693359375f, log2_low = -2.12194440e-4f;
@@ -126,8 +129,9 @@ template <> struct Exponential<double> {  // coefficients: 1 / k!, k = 13 ... 2
     static constexpr double largest = 708., round = 6755399441055744., log2_high = 6.93145751953125e-1,
                             log2_low = 1.42860682030941723212e-6;
     static constexpr int mantissa = 52, bias = 1023;
-    static constexpr double series[] = {1 / 6227020800., 1 / 479001600., 1 / 39916800., 1 / 3628800., 1 / 362880., 1 / 40320.,
-                                        1 / 5040.,       1 / 720.,       1 / 120.,      1 / 24.,      1 / 6.,      1 / 2.};
+    static constexpr double series[] = {1 / 6227020800., 1 / 479001600., 1 / 39916800., 1 / 3628800.,
+                                        1 / 362880.,     1 / 40320.,     1 / 5040.,     1 / 720.,
+                                        1 / 120.,        1 / 24.,        1 / 6.,        1 / 2.};
 };
 
 // Returns q and sets scale = 2^n, so that exp(x) = scale * (q + 1).

@@ -1,7 +1,8 @@
 """Large buffers that are used again instead of being given back to the system after every pass.
 
-A fresh buffer costs a page fault for every 4 KiB, which is as dear as the arithmetic of a long sequence. A buffer returns to the
-pool when the last tensor that looks at it is gone, so nothing can be overwritten that somebody may still read.
+A fresh buffer costs a page fault for every 4 KiB, which is as dear as the arithmetic of a long sequence. A buffer
+returns to the pool when the last tensor that looks at it is gone, so nothing can be overwritten that somebody may
+still read.
 """
 
 from __future__ import annotations
