@@ -210,7 +210,7 @@ def test_any_layout_of_input_and_of_gradient(layout):
 
 
 @pytest.mark.parametrize("kind", GATES)
-@pytest.mark.parametrize("T, B", [(0, 3), (3, 0), (0, 0)])
+@pytest.mark.parametrize(("T", "B"), [(0, 3), (3, 0), (0, 0)])
 def test_nothing_to_do(kind, T, B):
     cell = Cell(kind, "ln")
     w, x, h, c = make(cell, T, B, I=2, H=4)

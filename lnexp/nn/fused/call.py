@@ -17,18 +17,9 @@ from lnexp.nn.sequence import GATES, Cell, Output, Stats, Weights
 
 KINDS = {"lstm": 0, "gru": 1, "rnn": 2}
 NORMS = {"none": 0, "ln": 1, "rms": 2, "bn": 3}
-<<<<<<< HEAD
 FORWARD_ROWS = 512  # cases * steps whose input sums are one product: many enough for its speed, few enough for the cache
-BACKWARD_ROWS = 1024  # the same for the gradients of the weights
-=======
-FORWARD_ROWS = (
-    512  # cases * steps whose input sums are one product: many enough for its speed, few enough for the cache
-)
-BACKWARD_ROWS = (
-    1024  # the same for the gradients of the weights, for each thread: they wait for one another after every chunk
-)
+BACKWARD_ROWS = 1024  # the same for the gradients of the weights, for each thread: they wait for one another after every chunk
 MOST_BACKWARD_ROWS = 4096
->>>>>>> rnn
 FEW_INPUTS = 32  # up to here W_ih x is cheaper to compute again than to keep
 # fmt: off
 WHOLE_NUMBERS = [
@@ -106,12 +97,7 @@ def is_joint(cell: Cell) -> bool:
 
 
 def keeps_input_sums(cell: Cell, x_TBI: Tensor) -> bool:
-<<<<<<< HEAD
-    T, B, I = x_TBI.shape
-    return is_joint(cell) or I > FEW_INPUTS or steps_at_once(BACKWARD_ROWS, T, B) >= T
-=======
     return is_joint(cell) or x_TBI.shape[2] > FEW_INPUTS
->>>>>>> rnn
 
 
 def describe(run: Sequence, stats: Stats | None, rows: int) -> tuple[Call, dict[str, Tensor | None]]:
@@ -121,12 +107,8 @@ def describe(run: Sequence, stats: Stats | None, rows: int) -> tuple[Call, dict[
     tensors = {"x": dense(x_TBI), "h0": h0_BH, "c0": c0_BH, "lengths": lengths_B, **w._asdict()}
     tensors |= {} if stats is None else stats._asdict()
     zeros_G, ones_G = x_TBI.new_zeros(G), x_TBI.new_ones(G)
-<<<<<<< HEAD
-    absent = dict.fromkeys(("bias_ih", "bias_hh", "bias_c"), zeros_G) | dict.fromkeys(("gain_ih", "gain_hh", "gain_c"), ones_G)
-=======
     absent = dict.fromkeys(("bias_ih", "bias_hh", "bias_c"), zeros_G)
     absent |= dict.fromkeys(("gain_ih", "gain_hh", "gain_c"), ones_G)
->>>>>>> rnn
     for name, t in tensors.items():
         tensors[name] = absent.get(name) if t is None else t if name == "x" else t.contiguous()
     call = Call(
