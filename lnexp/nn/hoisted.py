@@ -34,7 +34,7 @@ def hoisted(
     lengths_B: Tensor | None,
     stats: Stats | None = None,
 ) -> Output:
-    """Arguments and result: `lnexp.nn.sequence.run`. Differentiable once, as torch's own fused layers are."""
+    """Arguments and result: `lnexp.nn.dispatch.run`. Differentiable once, as torch's own fused layers are."""
     steps, cases, _ = x_TBI.shape
     start: States = (h0_BH,) if c0_BH is None else (h0_BH, c0_BH)
     if steps == 0:

@@ -22,7 +22,7 @@ def reference(
     lengths_B: Tensor | None,
     stats: Stats | None = None,
 ) -> Output:
-    """The loop over time. Arguments and result: `lnexp.nn.sequence.run`."""
+    """The loop over time. Arguments and result: `lnexp.nn.dispatch.run`."""
     steps, cases, _ = x_TBI.shape
     lengths_B = torch.full((cases,), steps) if lengths_B is None else lengths_B
     real_TB1 = (torch.arange(steps)[:, None] < lengths_B)[..., None].to(x_TBI.device)

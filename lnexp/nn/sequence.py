@@ -1,4 +1,4 @@
-"""One recurrent layer in one direction over a whole sequence: what all implementations take and give, and the choice of one.
+"""One recurrent layer in one direction over a whole sequence: what all implementations take and give.
 
 Gates lie in torch's order: LSTM i, f, g, o; GRU r, z, n.
 
@@ -7,13 +7,9 @@ Shapes: T time, B batch, I input, H hidden, G gates * H (LSTM 4H, GRU 3H, RNN H)
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
@@ -86,55 +82,3 @@ class Output(NamedTuple):
     h_BH: Tensor
     c_BH: Tensor | None  # lstm only
     stats: Stats | None  # of this batch, detached; norm "bn" in training only
-
-
-def run(
-    cell: Cell,
-    w: Weights,
-    x_TBI: Tensor,
-    h0_BH: Tensor,
-    c0_BH: Tensor | None,
-    lengths_B: Tensor | None,
-    stats: Stats | None = None,
-) -> Output:
-    """Run the layer with the fastest implementation that fits; all give the same result to rounding.
-
-    The compiled kernel where it fits, plain torch calls (`hoisted`) elsewhere; inside `torch.compile` the layer is left as it is.
-    The environment variable LNEXP_FUSED asks for another one: "0" for the readable reference, "compile" for the reference through
-    torch.compile, which unrolls the steps: slow to compile, and worth it on a GPU for short sequences of one length.
-
-    Args:
-        lengths_B: int64 on the CPU, each 1..T: sequence b is real at t < lengths_B[b]. None: all T steps are real. On padding
-            the states keep their values, the output is 0, and x is never read.
-        stats: norm "bn": the population statistics to evaluate with; None in training, where the batch's own are used.
-    """
-    chosen = os.environ.get("LNEXP_FUSED", "")
-    if chosen not in ("", "1", "0", "compile"):
-        raise ValueError(f"LNEXP_FUSED={chosen}: allowed are 1 (the default), 0, compile")
-    implementation = {"0": _reference, "compile": _compiled_reference}.get(chosen, _fastest)
-    return implementation(cell, w, x_TBI, h0_BH, c0_BH, lengths_B, stats)
-
-
-@torch.compiler.disable
-def _fastest(cell: Cell, w: Weights, x_TBI: Tensor, *rest: Any) -> Output:
-    from lnexp.nn.fused import fits, fused
-    from lnexp.nn.hoisted import hoisted
-
-    return (fused if fits(cell, w, x_TBI) else hoisted)(cell, w, x_TBI, *rest)
-
-
-def _reference(*given: Any) -> Output:
-    from lnexp.nn.reference import reference
-
-    return reference(*given)
-
-
-def _compiled_reference(*given: Any) -> Output:
-    return _compile()(*given)
-
-
-@cache
-def _compile() -> Callable[..., Output]:
-    from lnexp.nn.reference import reference
-
-    return torch.compile(reference)

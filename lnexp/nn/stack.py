@@ -17,9 +17,10 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence
 
 from lnexp.nn.batch_steps import BatchSteps
+from lnexp.nn.dispatch import run
 from lnexp.nn.layout import Layout, reverse
 from lnexp.nn.norms import NORMS, BatchNorm, Norm
-from lnexp.nn.sequence import GATES, Cell, Weights, run
+from lnexp.nn.sequence import GATES, Cell, Weights
 
 DRAWN = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # torch's parameters of one layer, in the order in which it draws them
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lnexp.nn import GRU, LSTM, RNN, sequence
+from lnexp.nn import GRU, LSTM, RNN, dispatch
 
 
 @pytest.mark.parametrize("norm", ["none", "ln", "bn", "wn"])
@@ -28,10 +28,10 @@ def test_the_reference_compiled(kind: type, monkeypatch: pytest.MonkeyPatch) -> 
     expected = layer(x_TBI)[0]
     with_code_generator = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f: with_code_generator(f, backend="aot_eager"))
-    sequence._compile.cache_clear()
+    dispatch._compile.cache_clear()
     monkeypatch.setenv("LNEXP_FUSED", "compile")
     torch.testing.assert_close(layer(x_TBI)[0], expected)
-    sequence._compile.cache_clear()
+    dispatch._compile.cache_clear()
 
 
 def test_an_unknown_implementation_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

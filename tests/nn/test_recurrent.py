@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import lnexp.nn as ours
-from lnexp.nn import sequence
+from lnexp.nn import dispatch
 
 torch.set_num_threads(1)
 KINDS = ["RNN", "LSTM", "GRU"]
@@ -330,14 +330,13 @@ def test_copies_and_files_hold_everything(kind, norm):
 
 def test_the_choice_of_implementation(monkeypatch):
     calls = []
-    monkeypatch.setattr("lnexp.nn.hoisted.hoisted", lambda *_: calls.append("hoisted"))
-    monkeypatch.setattr("lnexp.nn.reference.reference", lambda *_: calls.append("reference"))
+    for name in ("fused", "hoisted", "reference"):
+        monkeypatch.setattr(dispatch, name, lambda *_, name=name: calls.append(name))
     for fits in (True, False):
-        fused = SimpleNamespace(fits=lambda *_, fits=fits: fits, fused=lambda *_: calls.append("fused"))
-        monkeypatch.setitem(sys.modules, "lnexp.nn.fused", fused)
-        sequence.run(None, None, None, None, None, None)
+        monkeypatch.setattr(dispatch, "fits", lambda *_, fits=fits: fits)
+        dispatch.run(None, None, None, None, None, None)
     monkeypatch.setenv("LNEXP_FUSED", "0")
-    sequence.run(None, None, None, None, None, None)
+    dispatch.run(None, None, None, None, None, None)
     assert calls == ["fused", "hoisted", "reference"]
 
 

@@ -40,7 +40,7 @@ def fused(
     lengths_B: Tensor | None,
     stats: Stats | None = None,
 ) -> Output:
-    """As `lnexp.nn.sequence.run`, which see. Differentiable once.
+    """As `lnexp.nn.dispatch.run`, which see. Differentiable once.
 
     Raises:
         ValueError: a state, a weight or the lengths do not go with x_TBI. (The kernels work on bare addresses.)

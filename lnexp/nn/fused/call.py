@@ -50,7 +50,7 @@ class Call(ctypes.Structure):
 
 
 class Sequence(NamedTuple):
-    """What a layer is run on: the arguments of `lnexp.nn.sequence.run`, but for the statistics."""
+    """What a layer is run on: the arguments of `lnexp.nn.dispatch.run`, but for the statistics."""
 
     cell: Cell
     w: Weights
