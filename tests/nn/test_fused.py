@@ -325,7 +325,7 @@ def test_buffers_return_only_when_nobody_looks_at_them():
 
 
 SMALL_RUN = (
-    "import torch; from lnexp.nn.fused import fits; from lnexp.nn.dispatch import run; from lnexp.nn.sequence import Cell, Weights;"
+    "import torch; from lnexp.nn.dispatch import fits, run; from lnexp.nn.sequence import Cell, Weights;"
     "w = Weights(torch.ones(8, 3), torch.ones(8, 2)); x = torch.ones(2, 1, 3); h = torch.zeros(1, 2);"
     "print(fits(Cell('lstm', 'none'), w, x), run(Cell('lstm', 'none'), w, x, h, h, None).out_TBH.sum().item() > 0)"
 )
