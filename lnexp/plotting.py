@@ -50,7 +50,7 @@ def arms(ax: mpl.axes.Axes, frame: pd.DataFrame, metric: str, x: str, log: bool 
             ax.plot(run[x], run["value"], color=COLOURS[norm], linewidth=0.5, alpha=0.35)
         steps = sorted(set.intersection(*(set(run["step"]) for run in seeds)))
         values = np.array([run.set_index("step").loc[steps, "value"] for run in seeds])  # [seed, step]
-        across = np.array([run.set_index("step").loc[steps, x] for run in seeds]).mean(0)
+        across = np.array([run.set_index("step", drop=False).loc[steps, x] for run in seeds]).mean(0)
         inner, outer = (np.log, np.exp) if log else (np.asarray, np.asarray)
         middle = outer(inner(values).mean(0))
         ax.plot(across, middle, color=COLOURS[norm], linewidth=1.8, label=f"{NAMES[norm]} (n={len(seeds)})")

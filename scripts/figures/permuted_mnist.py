@@ -20,7 +20,7 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
             for norm, accuracy in PUBLISHED.items():
                 ax.axhline(accuracy, color=COLOURS[norm], linewidth=0.8, linestyle=":")
             ax.set(xlabel=label, title=f"batch size {batch}" if row == 0 else None)
-            ax.set_ylim(top=1)
+            ax.set_ylim(0, 1)
         axes[0, column].legend(loc="lower right")
     for ax in axes[:, 0]:
         ax.set_ylabel("validation accuracy")

@@ -1,13 +1,10 @@
 """Batch normalisation inside recurrent layers: statistics per step, over real cases, and what evaluation does with them."""
 
-import sys
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
 
-from lnexp.nn import GRU, LSTM, RNN, BatchNorm
+from lnexp.nn import GRU, LSTM, RNN, BatchNorm, dispatch
 from lnexp.nn.batch_steps import BatchSteps
 from lnexp.nn.sequence import Stats
 
@@ -17,7 +14,7 @@ torch.set_num_threads(1)
 @pytest.fixture(params=["hoisted", "reference", "as installed"], autouse=True)
 def implementation(request, monkeypatch):
     if request.param == "hoisted":
-        monkeypatch.setitem(sys.modules, "lnexp.nn.fused", SimpleNamespace(fits=lambda *_: False, fused=None))
+        monkeypatch.setattr(dispatch, "fits", lambda *_: False)
     if request.param == "reference":
         monkeypatch.setenv("LNEXP_FUSED", "0")
 
