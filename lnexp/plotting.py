@@ -68,7 +68,7 @@ def paper_curve(ax: mpl.axes.Axes, panel: str, curve: str, norm: str, figure: st
     if rows.empty:
         raise ValueError(f"results/paper/curves.csv has no {figure}, {panel}, {curve}")
     x, y = rows["x"].astype(float) + shift, rows["y"].astype(float)
-    ax.plot(x, y, color=COLOURS[norm], linewidth=1, linestyle=(0, (4, 2)), alpha=0.8, label=f"{NAMES[norm]}, the paper's")
+    ax.plot(x, y, color=COLOURS[norm], linewidth=1, linestyle=(0, (4, 2)), alpha=0.8, label=f"{NAMES[norm]}, paper")
 
 
 def figure_main(script: str, experiment: str, draw: Callable[[pd.DataFrame], mpl.figure.Figure]) -> None:

@@ -13,7 +13,7 @@ PAPER = {"none": "Baseline", "bn": "BN", "ln": "LN"}
 def draw(frame: pd.DataFrame) -> plt.Figure:
     """The paper's four panels; its curves dashed beside ours, over the epochs that ours have."""
     frame = frame.assign(epochs=frame["step"] * frame["batch_size"] / TRAINING_DIGITS)
-    figure, axes = plt.subplots(2, 2, figsize=(8, 6))
+    figure, axes = plt.subplots(2, 2, figsize=(8, 6.6))
     for column, batch in enumerate((128, 4)):
         ours = frame[frame["batch_size"] == batch]
         end = ours["epochs"].max() if len(ours) else 65
@@ -25,9 +25,9 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
             ax.set_xlim(0.9, end + 0.1)
             shown = [y for line in ax.lines for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True) if x <= end + 0.1]
             low, high = min(shown), max(shown)
-            ax.set_ylim((low * 0.7, high * 4) if log else (max(0, low - 0.002), high + 0.002))
+            ax.set_ylim((low * 0.7, high * 1.4) if log else (max(0, low - 0.002), high + 0.002))
             ax.set(xlabel="epoch", ylabel=label, title=f"batch size {batch}" if row == 0 else None)
-        axes[0, column].legend(loc="upper right", ncols=2)
+        axes[1, column].legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     figure.suptitle(f"Permutation-invariant MNIST ({provenance(frame)}; dashed: the paper's own curves)", fontsize=9)
     return figure
 
