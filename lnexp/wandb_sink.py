@@ -87,6 +87,8 @@ class WandbSink:
             if mode != "online":
                 raise
             self._say(f"Weights & Biases is out of reach ({_first_line(error)}): logging offline")
+            wandb.teardown()  # its service still holds the id
+            os.environ["WANDB_MODE"] = "offline"  # the runs that follow in this process need not wait again
             self.live = self._init("offline")
         self.live.define_metric("update", hidden=True)
         self.live.define_metric("*", step_metric="update")

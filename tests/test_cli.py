@@ -30,7 +30,7 @@ from tests.conftest import train
         (["task=mnist", "batch_size=many"], "batch_size=many: must be a whole number"),
         (["task=mnist", "seed=-1"], "seed=-1: must be a whole number, 0 or more"),
         (["task=mnist", "optimizer.lr=-1"], "optimizer.lr=-1: must be a number above 0"),
-        (["task=mnist", "optimizer.name=adma"], "optimizer.name=adma: allowed are adam; did you mean adam?"),
+        (["task=mnist", "optimizer.name=adma"], "optimizer.name=adma: allowed are adam, rmsprop; did you mean adam?"),
         (["task=mnist", "norm=bn", "batch_size=1"], "batch_size=1: norm=bn needs at least 2 cases"),
         (["task=mnist", "norm.eps=-1"], "norm.eps=-1: must be 0 or more"),
         (["task=mnist", "data=idx"], "data.root is not set: give data.root=..."),

@@ -31,10 +31,7 @@ def history(log: list[dict]) -> dict[int, dict]:
     steps: dict[int, dict] = {}
     for record in log:
         if record["type"] == "history":
-            values = {}
-            for item in record["history"]["item"]:
-                name = item.get("key") or ".".join(item["nested_key"])
-                values[name] = json.loads(item["value_json"])
+            values = record["history"]["item"]
             steps.setdefault(int(values["_step"]), {}).update(values)
     return steps
 
