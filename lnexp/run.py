@@ -27,9 +27,10 @@ def run(cfg: DictConfig, place: str = "", bar: bool | None = None) -> dict[str, 
     """
     config.check(cfg)
     norm = config.make_norm(cfg)
+    device = config.choose_device(cfg.device)
     name, folder = config.run_id(cfg), config.run_folder(cfg)
 
-    from lnexp.runlog import finished  # imports torch, which an error above should not wait for
+    from lnexp.runlog import finished
 
     if not cfg.plan:
         if (summary := finished(folder)) is not None:
@@ -51,7 +52,7 @@ def run(cfg: DictConfig, place: str = "", bar: bool | None = None) -> dict[str, 
     from lnexp.wandb_sink import make_sink
 
     torch.set_num_threads(cfg.threads)
-    team = Team(config.choose_device(cfg.device))
+    team = Team(device)
     if cfg.batch_size % team.size:
         raise UserError(f"batch_size={cfg.batch_size}: must be a multiple of the {team.size} processes")
     task = config.make_task(cfg, team.device)
