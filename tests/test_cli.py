@@ -41,7 +41,6 @@ from tests.conftest import train
         (["task=mnist", "wandb.mode=on"], "wandb.mode=on: allowed are"),
         (["task=mnist", "epochs=null", "max_updates=null"], "one of them must end the run"),
         (["task=mnist", "x y"], "cannot read 'x y'"),
-        (["task=mnist", "results_dir=/sys/lnexp"], "cannot write /sys/lnexp"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(overrides: list[str], says: str) -> None:
@@ -55,6 +54,12 @@ def test_mistakes_are_one_line_and_exit_code_2(overrides: list[str], says: str) 
 def test_more_examples_in_a_batch_than_there_are(smoke: list[str]) -> None:
     done = train(*smoke, "batch_size=5000")
     assert (done.returncode, "batch_size=5000: there are only" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_results_folder_that_cannot_be_written(smoke: list[str]) -> None:
+    done = train(*smoke, "results_dir=/sys/lnexp")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "cannot write /sys/lnexp" in done.stderr
 
 
 def test_a_full_disk_is_told_and_nothing_is_lost(smoke: list[str], tmp_path: Path) -> None:
