@@ -50,8 +50,9 @@ def _prepared(data: Mapping[str, Any], data_dir: Path) -> list[np.ndarray]:
     folder = data_dir / "mnist" / WHEEL.sha256[:12]
     paths = [folder / f"{name}.npy" for name in IDX_FILES]
     if not all(p.exists() for p in paths):
+        arrays = _read_hub(data_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        for path, array in zip(paths, _read_hub(data_dir), strict=True):
+        for path, array in zip(paths, arrays, strict=True):
             temporary = path.with_name(f"{path.name}.{os.getpid()}")
             with temporary.open("wb") as file:
                 np.save(file, array)
