@@ -103,7 +103,7 @@ class WandbSink:
             "console": "off",
             "disable_git": True,
             "x_disable_stats": True,
-            "init_timeout": PATIENCE,
+            "init_timeout": PATIENCE if mode == "online" else 4 * PATIENCE,
             "finish_timeout": 4 * PATIENCE,
         }
         task, _, name = self.run.partition("/")
