@@ -87,6 +87,27 @@ class Better(Measure):
 
 
 @dataclass(frozen=True)
+class Ahead(Measure):
+    """The first arm is better than the second after equally many updates, on average over the run."""
+
+    metric: str
+
+    def contrast(self, runs: Sequence[Series]) -> float:
+        first, second = runs
+        ends = min(first.updates[-1], second.updates[-1])  # of the shorter one, where a run has diverged
+        x = np.unique(np.concatenate([first.updates, second.updates]))
+        x = x[(x >= max(first.updates[0], second.updates[0])) & (x <= ends)]
+        return float((np.interp(x, second.updates, second.value) - np.interp(x, first.updates, first.value)).mean())
+
+    def shown(self, contrast: float) -> float:
+        return contrast
+
+    @property
+    def meaning(self) -> str:
+        return f"mean lead in {self.metric} over the run"
+
+
+@dataclass(frozen=True)
 class Faster(Measure):
     """The first arm needs fewer updates (or seconds) than the second to the best value that both reach.
 
@@ -163,7 +184,44 @@ def _permuted(letter: str, batch_size: int, other: str, measure: Measure, says: 
     return Claim(f"pm-{letter}", "extension of sections 1 and 3", sentence, "permuted_mnist", measure, arms)
 
 
+def _ranking(id: str, measure: Measure, says: str, experiment: str = "fig1_flickr8k", **more: Any) -> Claim:
+    """A claim on order embeddings with layer normalisation against those without, decided on Flickr8k."""
+    where = (
+        "extension of section 6.1" if more else "section 6.1, Table 2" if "test/" in measure.metric else "section 6.1, Figure 1"
+    )
+    arms = (arm("ln", 128, **more), arm("none", 128, **more))
+    return Claim(f"6.1{id}", where, f"Order embeddings: layer normalisation {says}.", experiment, measure, arms)
+
+
 CLAIMS: tuple[Claim, ...] = (
+    _ranking("a", Ahead("valid/image_recall_sum"), "has the higher image-retrieval recall per update"),
+    _ranking("b", Faster("valid/image_recall_at_1"), "needs fewer updates to an equal R@1"),
+    _ranking("c", Faster("valid/image_recall_at_5"), "needs fewer updates to an equal R@5"),
+    _ranking("d", Faster("valid/image_recall_at_10"), "needs fewer updates to an equal R@10"),
+    _ranking("e", Faster("valid/image_recall_sum"), "needs fewer updates to an equally good model by validation"),
+    _ranking("f", Faster("valid/image_recall_sum", "seconds"), "needs less training time to an equally good model by validation"),
+    _ranking("g", Better("test/image_recall_sum"), "ends with the better image retrieval on test"),
+    _ranking("h", Better("test/caption_recall_sum"), "ends with the better caption retrieval on test"),
+    *(
+        _ranking(
+            f"-{size}",
+            Faster("valid/image_recall_sum"),
+            f"needs fewer updates to an equally good model with {size} units",
+            "order_width",
+            **{"task.hidden_size": size},
+        )
+        for size in (256, 512)
+    ),
+    *(
+        _ranking(
+            f"-lr{rate:g}",
+            Faster("valid/image_recall_sum"),
+            f"needs fewer updates to an equally good model at learning rate {rate:g}, 512 units",
+            "order_rates",
+            **{"optimizer.lr": rate},
+        )
+        for rate in (0.0005, 0.002)
+    ),
     Claim(
         "6.6a",
         "section 6.6, Figure 6",

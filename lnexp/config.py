@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MACHINE = {"device", "threads", "checkpoint_every", "results_dir", "data_dir", "skip", "plan", "wandb"}
 
 
+OPTIMIZERS = ("adam", "adam_slip", "rmsprop")
+
+
 def register_resolvers() -> None:
     """Make ${root:}, the repository's folder, known to the configuration files."""
     OmegaConf.register_new_resolver("root", lambda: str(paths.ROOT), replace=True)
@@ -94,11 +97,12 @@ def check(cfg: DictConfig) -> None:
         raise UserError("epochs=null and max_updates=null: one of them must end the run")
     if not isinstance(cfg.optimizer.lr, number) or not 0 < cfg.optimizer.lr < float("inf"):
         raise UserError(f"optimizer.lr={cfg.optimizer.lr}: must be a number above 0")
-    if cfg.clip_norm is not None and (not isinstance(cfg.clip_norm, number) or cfg.clip_norm <= 0):
-        raise UserError(f"clip_norm={cfg.clip_norm}: must be a number above 0, or null")
+    for key in ("clip_norm", "clip_norm_each"):
+        if cfg[key] is not None and (not isinstance(cfg[key], number) or cfg[key] <= 0):
+            raise UserError(f"{key}={cfg[key]}: must be a number above 0, or null")
     if cfg.eval_every is not None and cfg.evaluations is not None:
         raise UserError(f"eval_every={cfg.eval_every} and evaluations={cfg.evaluations}: give one of them, the other null")
-    for key, allowed in {"optimizer.name": ("adam", "rmsprop"), "skip": ("null", "tabled")}.items():
+    for key, allowed in {"optimizer.name": OPTIMIZERS, "skip": ("null", "tabled")}.items():
         value = OmegaConf.select(cfg, key)
         if str("null" if value is None else value) not in allowed:
             raise unknown(key, value, allowed)
@@ -107,6 +111,11 @@ def check(cfg: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise UserError(f"{missing[0]} is not set: give {missing[0]}=...")
+    from lnexp.tasks import TASKS
+
+    allowed_data = TASKS[cfg.task.name].paper_data
+    if cfg.scale == "paper" and allowed_data and cfg.data.name not in allowed_data:
+        raise UserError(f"data={cfg.data.name}: scale=paper of task={cfg.task.name} wants data={' or '.join(allowed_data)}")
 
 
 def choose_device(name: str) -> str:

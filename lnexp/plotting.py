@@ -61,36 +61,50 @@ def arms(ax: mpl.axes.Axes, frame: pd.DataFrame, metric: str, x: str, log: bool 
         ax.set_yscale("log")
 
 
-def paper_curve(ax: mpl.axes.Axes, panel: str, curve: str, norm: str, figure: str, shift: float = 0.0) -> None:
-    """Draw a curve of the paper's own figure, as read from its vector graphics, moved right by `shift`."""
+def paper_curve(
+    ax: mpl.axes.Axes, panel: str, curve: str, norm: str, figure: str, shift: float = 0.0, scale: float = 1.0
+) -> None:
+    """Draw a curve of the paper's own figure, as read from its vector graphics, at `scale` times its x and moved by `shift`."""
     curves = pd.read_csv(paths.PAPER / "curves.csv", keep_default_na=False)
     rows = curves[(curves["figure"] == figure) & (curves["panel"] == panel) & (curves["curve"] == curve)]
     if rows.empty:
         raise ValueError(f"results/paper/curves.csv has no {figure}, {panel}, {curve}")
-    x, y = rows["x"].astype(float) + shift, rows["y"].astype(float)
+    x, y = rows["x"].astype(float) * scale + shift, rows["y"].astype(float)
     ax.plot(x, y, color=COLOURS[norm], linewidth=1, linestyle=(0, (4, 2)), alpha=0.8, label=f"{NAMES[norm]}, paper")
 
 
-def figure_main(script: str, experiment: str, draw: Callable[[pd.DataFrame], mpl.figure.Figure]) -> None:
-    """What every figure script runs: read the tables, draw, write results/figures/<script>.png.
+def figure_main(
+    script: str, experiment: str, draw: Callable[[pd.DataFrame], mpl.figure.Figure | str], name: str | None = None
+) -> None:
+    """What every figure script runs: read the tables, draw, write results/figures/<name>.png, or .md where a text is drawn.
 
     Nothing but results/tables and results/paper is read. Without runs the script says so and writes nothing.
+
+    Args:
+        script: the script's own __file__.
+        experiment: the preset whose runs are drawn.
+        draw: from the rows of `results.load` to a figure, or to a table in Markdown.
+        name: of the file; None: the script's own.
     """
     parser = argparse.ArgumentParser(description=f"Draw {Path(script).stem} from the tables.")
     parser.add_argument("--scale", choices=SCALES, help="which runs; by default the strongest that the tables hold")
     parser.add_argument("--results", type=Path, default=paths.RESULTS, help="the folder that holds tables/ and figures/")
     arguments = parser.parse_args()
+    name = name or Path(script).stem
     frame = load(experiment, arguments.scale, arguments.results)
     if frame.empty:
-        print(
-            f"{Path(script).stem}: no runs of {experiment} in the tables; make them with: python train.py experiment={experiment}"
-        )
+        print(f"{name}: no runs of {experiment} in the tables; make them with: python train.py experiment={experiment}")
         return
+    path = arguments.results / "figures" / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
     mpl.use("Agg")
     with mpl.rc_context(STYLE):
-        path = arguments.results / "figures" / f"{Path(script).stem}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draw(frame).savefig(path, metadata={"Software": None})
+        drawn = draw(frame)
+        if isinstance(drawn, str):
+            path = path.with_suffix(".md")
+            path.write_text(drawn)
+        else:
+            drawn.savefig(path, metadata={"Software": None})
     print(path)
 
 

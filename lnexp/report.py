@@ -36,14 +36,20 @@ def report(results: Path) -> str:
         task = TASKS[compose([f"experiment={name}"]).task.name]
         parts.append(f"## {name}\n")
         parts.append(_runs(load(name, results=results)))
-        figures = sorted((results / "figures").glob(f"{name}*.png"))
-        parts += [f"![{figure.stem}](figures/{figure.name})\n" for figure in figures]
+        parts += [f"![{path.stem}](figures/{path.name})\n" for path in _of(name, results, "png")]
+        parts += [path.read_text() for path in _of(name, results, "md")]
         mine = claims[claims["experiment"] == name]
         if len(mine):
             parts.append("\n".join([TABLE, *(ROW.format_map(c) for c in mine.to_dict("records"))]) + "\n")
         parts.append("How this differs from the paper:\n")
         parts.append("\n".join(f"- {sentence}" for sentence in task.differences) + "\n")
     return "\n".join(parts)
+
+
+def _of(experiment: str, results: Path, kind: str) -> list[Path]:
+    """The figures, or tables in Markdown, that are called after an experiment and not after one with a longer name."""
+    paths = sorted((results / "figures").glob(f"*.{kind}"))
+    return [p for p in paths if max((e for e in experiments() if p.stem.startswith(e)), key=len, default="") == experiment]
 
 
 def _runs(frame: pd.DataFrame) -> str:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from lnexp.nn import Norm
+from lnexp.optim import AdamSlip
 from lnexp.parallel import Team
 from lnexp.runlog import RunLog
 from lnexp.seeding import generator_states, restore_generators, seed_everything, set_aside
@@ -49,8 +50,8 @@ def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None)
         step, summed, seconds, best = state["step"], state["summed"], state["seconds"], state["best"]
 
     per_epoch, steps, eval_every = schedule(task, cfg)
-    log_every, save_every, clip_norm = cfg.log_every, cfg.checkpoint_every or steps, cfg.clip_norm
-    parameters = list(model.parameters())
+    log_every, save_every = cfg.log_every, cfg.checkpoint_every or steps
+    clipped = clipping(model, cfg)
     if log:
         log.progress.start(step, steps, ("loss", task.curves[0].metric))
 
@@ -63,8 +64,8 @@ def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None)
             optimizer.zero_grad()
             loss = loss_of(batches[k])
             loss.backward()
-            if clip_norm:
-                nn.utils.clip_grad_norm_(parameters, clip_norm)
+            for group in clipped:
+                nn.utils.clip_grad_norm_(*group)
             optimizer.step()
             losses += loss.detach()
             step, summed = step + 1, summed + 1
@@ -116,12 +117,21 @@ def schedule(task: Task, cfg: DictConfig) -> tuple[int, int, int]:
     return per_epoch, steps, cfg.eval_every or (cfg.evaluations and -(-steps // cfg.evaluations)) or per_epoch
 
 
+def clipping(model: nn.Module, cfg: DictConfig) -> list[tuple[list[nn.Parameter], float]]:
+    """The parameters whose gradients are scaled down together, and to which norm: each tensor for itself, then all of them."""
+    parameters = list(model.parameters())
+    each = [([p], cfg.clip_norm_each) for p in parameters] if cfg.clip_norm_each else []
+    return each + ([(parameters, cfg.clip_norm)] if cfg.clip_norm else [])
+
+
 def make_optimizer(model: nn.Module, cfg: DictConfig) -> torch.optim.Optimizer:
     """The optimiser of the configuration, in torch's fastest form."""
     o = cfg.optimizer
     if o.name == "rmsprop":
         decay = {} if o.alpha is None else {"alpha": o.alpha}
         return torch.optim.RMSprop(model.parameters(), lr=o.lr, eps=o.eps, foreach=True, **decay)
+    if o.name == "adam_slip":
+        return AdamSlip(model.parameters(), lr=o.lr, betas=tuple(o.betas), eps=o.eps)
     return torch.optim.Adam(model.parameters(), lr=o.lr, betas=tuple(o.betas), eps=o.eps, fused=True)
 
 

@@ -1,8 +1,9 @@
-"""What the tests share: a small set of digits in MNIST's own format, and the real command."""
+"""What the tests share: small data sets in the original formats, and the real command."""
 
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import subprocess
 import sys
@@ -48,17 +49,44 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in Karpathy's layout: 120 + 40 + 45 images of two things each, which their captions name among other words."""
+    folder = tmp_path_factory.mktemp("captioned")
+    random = np.random.default_rng(0)
+    things, others = [f"thing{n}" for n in range(12)], [f"word{n}" for n in range(30)]
+    looks = random.normal(size=(len(things), 24))
+    images, features = [], []
+    for split, n in (("train", 120), ("val", 40), ("test", 45)):
+        for k in range(n):
+            shown = random.choice(len(things), 2, replace=False)
+            features.append(looks[shown].sum(0) + 0.3 * random.normal(size=24))
+            sentences = []
+            for _ in range(random.integers(2, 6)):
+                words = [*(things[t] for t in shown), *random.choice(others, random.integers(0, 12))]
+                sentences.append({"tokens": [str(w) for w in random.permutation(words)]})
+            images.append({"filename": f"{split}{k}.jpg", "split": split, "sentences": sentences})
+    (folder / "dataset_tiny.json").write_text(json.dumps({"dataset": "tiny", "images": images}))
+    np.save(folder / "features.npy", np.array(features, np.float16))
+    return folder
+
+
 @pytest.fixture
-def smoke(digits: Path, tmp_path: Path) -> list[str]:
-    """Overrides of a run that takes a second, writes into a folder of the test's own, and needs no network."""
-    return [
-        "task=mnist",
-        "scale=smoke",
-        "data=idx",
-        f"data.root={digits}",
-        f"results_dir={tmp_path}/results",
-        f"data_dir={tmp_path}",
-    ]
+def smoke_of(digits: Path, captioned: Path, tmp_path: Path) -> dict[str, list[str]]:
+    """For each task, overrides of a run that takes a second, writes into a folder of the test's own, and needs no network."""
+    common = ["scale=smoke", f"results_dir={tmp_path}/results", f"data_dir={tmp_path}"]
+    idx = ["data=idx", f"data.root={digits}"]
+    return {
+        "mnist": ["task=mnist", *idx, *common],
+        "permuted_mnist": ["task=permuted_mnist", *idx, *common],
+        "order_embeddings": ["task=order_embeddings", "data=karpathy", "data.set=tiny", f"data.root={captioned}", *common],
+    }
+
+
+@pytest.fixture
+def smoke(smoke_of: dict[str, list[str]]) -> list[str]:
+    """Those of one task, for tests that are about runs and not about tasks."""
+    return smoke_of["mnist"]
 
 
 def environ(**changed: str | None) -> dict[str, str]:

@@ -35,8 +35,8 @@ def test_pooling_averages_squares() -> None:
 
 
 @pytest.fixture
-def overrides(smoke: list[str]) -> list[str]:
-    return [o for o in smoke if not o.startswith("task=")] + ["task=permuted_mnist"]
+def overrides(smoke_of: dict[str, list[str]]) -> list[str]:
+    return smoke_of["permuted_mnist"]
 
 
 @pytest.mark.parametrize("norm", list(NORMS))

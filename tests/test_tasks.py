@@ -16,9 +16,9 @@ from lnexp.seeding import fold, generator, seed_everything, set_aside
 from lnexp.tasks import TASKS, Task
 
 
-def configured(task: str, norm: str, smoke: list[str]) -> tuple[DictConfig, Task]:
+def configured(task: str, norm: str, smoke_of: dict[str, list[str]]) -> tuple[DictConfig, Task]:
     """A task on data of the tests' own."""
-    cfg = compose([o for o in smoke if not o.startswith("task=")] + [f"task={task}", f"norm={norm}"])
+    cfg = compose([*smoke_of[task], f"norm={norm}"])
     return cfg, make_task(cfg, "cpu")
 
 
@@ -28,11 +28,11 @@ def start(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("task", list(TASKS))
-def test_runs_of_one_seed_are_paired(task: str, smoke: list[str]) -> None:
+def test_runs_of_one_seed_are_paired(task: str, smoke_of: dict[str, list[str]]) -> None:
     """All norms start from the baseline's own parameters and see equal batches."""
     of_norm = {}
     for norm in NORMS:
-        cfg, this = configured(task, norm, smoke)
+        cfg, this = configured(task, norm, smoke_of)
         seed_everything(3, "init")
         of_norm[norm] = start(this.build(make_norm(cfg))), this.batches("train", 8, seed=3, epoch=1)[2]
     parameters, batch = of_norm["none"]
@@ -48,8 +48,8 @@ def test_runs_of_one_seed_are_paired(task: str, smoke: list[str]) -> None:
 
 @pytest.mark.parametrize("norm", list(NORMS))
 @pytest.mark.parametrize("task", list(TASKS))
-def test_the_loss_of_one_batch_falls_and_measures_are_declared(task: str, norm: str, smoke: list[str]) -> None:
-    cfg, this = configured(task, norm, smoke)
+def test_the_loss_of_one_batch_falls_and_measures_are_declared(task: str, norm: str, smoke_of: dict[str, list[str]]) -> None:
+    cfg, this = configured(task, norm, smoke_of)
     seed_everything(0, "init")
     model = this.build(make_norm(cfg))
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
@@ -92,8 +92,8 @@ def test_mnist_is_the_papers_network(smoke: list[str]) -> None:
     assert sizes == {"none": [], "ln": [1000, 1000], "bn": [1000, 1000, 10]}
 
 
-def test_mnist_measures_by_hand(smoke: list[str]) -> None:
-    cfg, task = configured("mnist", "none", smoke)
+def test_mnist_measures_by_hand(smoke_of: dict[str, list[str]]) -> None:
+    cfg, task = configured("mnist", "none", smoke_of)
     model = task.build(make_norm(cfg)).eval()
     batch = task.batches("test", 1000)[0]
     log_p = torch.log_softmax(model(batch["x_BD"]).detach().double(), 1).numpy()

@@ -2,8 +2,9 @@
 
 from lnexp.tasks.base import Batch, Batches, Curve, Task
 from lnexp.tasks.mnist import MNIST
+from lnexp.tasks.order_embeddings import OrderEmbeddings
 from lnexp.tasks.permuted_mnist import PermutedMNIST
 
-TASKS: dict[str, type[Task]] = {t.name: t for t in (MNIST, PermutedMNIST)}
+TASKS: dict[str, type[Task]] = {t.name: t for t in (MNIST, PermutedMNIST, OrderEmbeddings)}
 
 __all__ = ["TASKS", "Batch", "Batches", "Curve", "Task"]

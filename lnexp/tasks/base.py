@@ -54,6 +54,7 @@ class Task(ABC):
         splits: what is evaluated during training, in this order.
         finals: what is evaluated once at the end, with the weights that were best by the first of `curves`.
         calibration: (batches, cases in each) from which norms take population statistics before an evaluation.
+        paper_data: names of the data that scale=paper is for, where the default of the task is a smaller set; () for any.
         curves: what is worth drawing.
         differences: every departure from the paper, a sentence each; printed in the report.
     """
@@ -63,6 +64,7 @@ class Task(ABC):
     splits: ClassVar[tuple[str, ...]]
     finals: ClassVar[tuple[str, ...]] = ()
     calibration: ClassVar[tuple[int, int]] = (10, 1000)
+    paper_data: ClassVar[tuple[str, ...]] = ()
     curves: ClassVar[tuple[Curve, ...]]
     differences: ClassVar[tuple[str, ...]]
 

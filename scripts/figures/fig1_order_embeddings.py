@@ -1,0 +1,31 @@
+"""Figure 1: order embeddings, image-retrieval recalls on validation against updates (paper section 6.1)."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from lnexp.plotting import arms, figure_main, paper_curve, provenance
+
+RECALLS = (1, 5, 10)
+PAPER = {"none": "base", "ln": "LN"}
+PAPER_UPDATES = 300  # between two validations, the unit of the paper's axis
+
+
+def draw(frame: pd.DataFrame) -> plt.Figure:
+    """Ours above, the paper's three panels below: other images, other features, so never on one axis."""
+    figure, axes = plt.subplots(2, len(RECALLS), figsize=(9.5, 5.6))
+    for column, k in enumerate(RECALLS):
+        ours, papers = axes[:, column]
+        arms(ours, frame, f"valid/image_recall_at_{k}", "step")
+        for norm, curve in PAPER.items():
+            paper_curve(papers, f"R{k}", curve, norm, "Figure 1", scale=PAPER_UPDATES / 1000)
+        ours.set(xlabel="update", ylabel=f"R@{k} (%)", title=f"image retrieval, recall at {k}")
+        papers.set(xlabel="update (thousands)", ylabel=f"R@{k} (%)", ylim=(papers.get_ylim()[0], None))
+    axes[0, 0].legend(loc="lower right")
+    axes[1, 0].legend(loc="lower right")
+    figure.suptitle(f"Order embeddings: above ours ({provenance(frame)}), below the paper's own curves on COCO", fontsize=9)
+    return figure
+
+
+if __name__ == "__main__":
+    figure_main(__file__, "fig1", draw, "fig1")
+    figure_main(__file__, "fig1_flickr8k", draw, "fig1_flickr8k")
