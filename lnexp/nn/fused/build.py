@@ -43,7 +43,7 @@ def _load() -> ctypes.CDLL | None:
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError) as error:
         reason = " ".join(str(error).split())[:200]
-        print(f"lnexp: recurrent layers run without their compiled kernels, more slowly ({reason})", file=sys.stderr)
+        print(f"lnexp: layers and order violations run without their compiled kernels, more slowly ({reason})", file=sys.stderr)
         return None
 
 
@@ -83,7 +83,7 @@ def _processor() -> str:
 def _compile(compiler: str, path: Path) -> None:
     """Compile into a temporary file, then rename: a process that does the same at this time never sees half of it."""
     print(
-        f"lnexp: compiling the recurrent kernels for this machine (once, some ten seconds) into {path}",
+        f"lnexp: compiling the kernels for this machine (once, some ten seconds) into {path}",
         file=sys.stderr,
         flush=True,
     )

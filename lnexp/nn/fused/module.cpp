@@ -1,7 +1,9 @@
-// The functions that Python calls. One library, plain C names, nothing of torch's: call.py hands over the addresses.
+// The functions that Python calls. One library, plain C names, nothing of torch's: call.py and order.py hand over the
+// addresses.
 #include "batch_lstm.h"
 #include "gru.h"
 #include "lstm.h"
+#include "order.h"
 #include "passes.h"
 #include "rnn.h"
 
@@ -27,4 +29,8 @@ void forward_float32(const Call<float>* call) { forward_call(call); }
 void forward_float64(const Call<double>* call) { forward_call(call); }
 void backward_float32(const Call<float>* call) { backward_call(call); }
 void backward_float64(const Call<double>* call) { backward_call(call); }
+void order_forward_float32(const Order<float>* call) { order_forward(*call); }
+void order_forward_float64(const Order<double>* call) { order_forward(*call); }
+void order_backward_float32(const Order<float>* call) { order_backward(*call); }
+void order_backward_float64(const Order<double>* call) { order_backward(*call); }
 }
