@@ -89,15 +89,15 @@ def test_what_does_not_fit_is_named(images: list, features: Any, data: dict, say
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such folder"):
         load(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="features.npy.* is missing"):
+    with pytest.raises(UserError, match=r"features.npy.* is missing"):
         load(tmp_path)
     write(tmp_path, THREE)
     (tmp_path / "dataset_2.json").write_text("{}")
-    with pytest.raises(UserError, match="found dataset.json, dataset_2.json; there must be one"):
+    with pytest.raises(UserError, match=r"found dataset.json, dataset_2.json; there must be one"):
         load(tmp_path)
     (tmp_path / "dataset_2.json").unlink()
     (tmp_path / "features.npy").write_bytes(b"not an array")
-    with pytest.raises(UserError, match="features.npy: not an array of numbers"):
+    with pytest.raises(UserError, match=r"features.npy: not an array of numbers"):
         load(tmp_path)
 
 

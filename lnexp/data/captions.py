@@ -54,8 +54,8 @@ def load(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
     """The images of a configured set, with at least one in each split.
 
     Args:
-        data: name "emoji" (published packages, fetched at first use), or "karpathy" or "coco" (the user's own folder `root`, which
-            holds the set that `set` names; of each image the first `captions` captions, None for all).
+        data: name "emoji" (published packages, fetched at first use), or "karpathy" or "coco" (the user's own folder `root`,
+            which holds the set that `set` names; of each image the first `captions` captions, None for all).
         data_dir: where downloads and prepared arrays are kept.
 
     Raises:
@@ -87,7 +87,7 @@ def _emoji(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
 def _karpathy(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
     """dataset*.json[.gz] {"dataset", "images": [{"filename", "split", "sentences": [{"tokens"}]}]} and features.npy."""
     root = data["root"]
-    folder = user_folder(root, ["features.npy"], f"{LAYOUT}", "see the README")
+    folder = user_folder(root, ["features.npy"], LAYOUT, "see the README")
     files = sorted(p for p in folder.glob("dataset*.json*") if p.name.endswith((".json", ".json.gz")))
     if len(files) != 1:
         names = ", ".join(p.name for p in files) or "none"

@@ -61,8 +61,8 @@ class OrderEmbeddings(Task):
         "features, so levels cannot be compared with the paper's, only the norms with one another.",
         "On Flickr8k runs end after 2,000 updates (43 epochs) and are validated every 100; the paper's baseline runs for some "
         "80,000, validated every 300.",
-        "Adam corrects its bias as published; the released code's slip, which makes the first hundred steps up to 6 times as long, "
-        "is optimizer.name=adam_slip.",
+        "Adam corrects its bias as published; the released code's slip, which makes the first hundred steps up to 6 times as "
+        "long, is optimizer.name=adam_slip.",
         "The plain GRU has torch's second bias, inside the reset gate's product, which the released code lacks.",
         "On emoji the captions are names and keywords of a few words: a check that everything runs, no evidence.",
     )
@@ -204,10 +204,8 @@ class OrderEmbedding(nn.Module):
                 draw(gate)
             self.rnn.assign(name, weight)
         nn.init.xavier_uniform_(self.image.weight)
-        with torch.no_grad():
-            self.rnn.bias_ih_l0.zero_()
-            self.rnn.bias_hh_l0.zero_()
-            self.image.bias.zero_()
+        for bias in (self.rnn.get_parameter("bias_ih_l0"), self.rnn.get_parameter("bias_hh_l0"), self.image.bias):
+            nn.init.zeros_(bias)
 
     def forward(self, features_BF: Tensor, words_TB: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         return self.images(features_BF), self.captions(words_TB, lengths_B)
