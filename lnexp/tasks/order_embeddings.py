@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lnexp.data import captions
-from lnexp.data.text import Sequences, Vocabulary, bucketed
+from lnexp.data.text import Sequences, Vocabulary, bucketed, tokenize
 from lnexp.errors import UserError, unknown
 from lnexp.nn import GRU, Norm
 from lnexp.nn.order import order_violations
@@ -98,7 +98,8 @@ class OrderEmbeddings(Task):
 
     def build(self, norm: Norm) -> nn.Module:
         longest = int(self.data["train"].words.lengths_N.max())
-        return OrderEmbedding(len(self.vocabulary), self.set.features_ID.shape[1], longest, self, norm)
+        words, features, positive = len(self.vocabulary), self.set.features_ID.shape[1], self.objective == "order"
+        return OrderEmbedding(words, features, self.word_size, self.hidden_size, norm, longest, positive)
 
     def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> PairBatches:
         """Batches of images, each with one of its captions, drawn anew in each epoch."""
@@ -107,16 +108,19 @@ class OrderEmbeddings(Task):
         return PairBatches(self.data[split], batch_size, seed, epoch, self.bucketing, self.device)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Hinges of all wrong pairs of the batch, summed: each caption with every image and each image with every caption."""
-        e_BB = self.distances(*model(batch["features_BF"], batch["words_TB"], batch["lengths_B"]))
-        own_B = e_BB.diagonal()
-        hinges_BB = (self.margin + own_B - e_BB).relu() + (self.margin + own_B[:, None] - e_BB).relu()
-        right_BB = torch.eye(len(own_B), dtype=torch.bool, device=e_BB.device)
-        return hinges_BB.masked_fill(right_BB, 0).sum()
+        return hinge(self.distances(*model(**batch)), self.margin)
 
     def distances(self, v_ID: Tensor, s_CD: Tensor) -> Tensor:
         """How badly each caption goes with each image, [I, C]: order violations, or the negative cosine."""
         return order_violations(v_ID, s_CD) if self.objective == "order" else -v_ID @ s_CD.t()
+
+    def numbers(self, sentence: str) -> tuple[list[int], list[str]]:
+        """A sentence as the model reads it, END behind it, and its words that are not in the vocabulary, which are left out."""
+        words = tokenize(sentence)
+        known = [word for word in words if word in self.vocabulary.numbers]
+        if not known:
+            raise UserError(f"sentence={sentence}: none of its words is in the vocabulary")
+        return self.vocabulary.encode(known), [word for word in words if word not in self.vocabulary.numbers]
 
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
         """Recalls and ranks of both directions, averaged over folds.
@@ -135,6 +139,15 @@ class OrderEmbeddings(Task):
             found.append({f"{what}_{name}": value for what, values in both.items() for name, value in values.items()})
         mean = {name: float(np.mean([f[name] for f in found])) for name in found[0]}
         return mean | {f"{what}_recall_sum": sum(mean[f"{what}_{r}"] for r in RECALLS) for what in ("image", "caption")}
+
+
+def hinge(e_BB: Tensor, margin: float) -> Tensor:
+    """How far wrong pairs are from being `margin` worse than right ones: the sum over each caption with every other image and
+    each image with every other caption, e_BB[i, c] being the distance of image i and caption c and right pairs the diagonal."""
+    own_B = e_BB.diagonal()
+    hinges_BB = (margin + own_B - e_BB).relu() + (margin + own_B[:, None] - e_BB).relu()
+    right_BB = torch.eye(len(own_B), dtype=torch.bool, device=e_BB.device)
+    return hinges_BB.masked_fill(right_BB, 0).sum()
 
 
 class Pairs:
@@ -187,20 +200,22 @@ class PairBatches:
 class OrderEmbedding(nn.Module):
     """(features_BF, words_TB, lengths_B) -> (v_BD, s_BD): images through a linear map, captions through a GRU, its last state.
 
-    Both end on the unit sphere; for the order objective all coordinates are then made positive.
+    Both end on the unit sphere; with `positive`, for the order objective, all coordinates are then made positive.
     """
 
-    def __init__(self, words: int, features: int, longest: int, task: OrderEmbeddings, norm: Norm) -> None:
+    def __init__(
+        self, words: int, features: int, word_size: int, hidden_size: int, norm: Norm, longest: int, positive: bool = True
+    ) -> None:
         super().__init__()
-        self.embedding = nn.utils.skip_init(nn.Embedding, words, task.word_size)
-        self.rnn = GRU(task.word_size, task.hidden_size, norm=norm, max_t=longest)
-        self.image = nn.utils.skip_init(nn.Linear, features, task.hidden_size)
-        self.positive = task.objective == "order"
+        self.embedding = nn.utils.skip_init(nn.Embedding, words, word_size)
+        self.rnn = GRU(word_size, hidden_size, norm=norm, max_t=longest)
+        self.image = nn.utils.skip_init(nn.Linear, features, hidden_size)
+        self.positive = positive
 
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         for name in ("weight_ih_l0", "weight_hh_l0"):
             weight = torch.empty(getattr(self.rnn, name).shape)
-            for gate in weight.split(task.hidden_size):
+            for gate in weight.split(hidden_size):
                 draw(gate)
             self.rnn.assign(name, weight)
         nn.init.xavier_uniform_(self.image.weight)
