@@ -32,7 +32,7 @@ class Plain(OrderEmbedding):
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__(WORDS, FEATURES, WORD_SIZE, hidden_size, NORMS["none"](), LONGEST)
-        self.rnn = nn.GRU(WORD_SIZE, hidden_size)
+        self.rnn = nn.GRU(WORD_SIZE, hidden_size)  # type: ignore[assignment]
 
     def captions(self, words_TB: Tensor, lengths_B: Tensor) -> Tensor:
         packed = pack_padded_sequence(self.embedding(words_TB), lengths_B, enforce_sorted=False)
