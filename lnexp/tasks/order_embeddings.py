@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lnexp.data import captions
-from lnexp.data.text import Sequences, Vocabulary, bucketed, tokenize
+from lnexp.data.pairs import PairBatches, Pairs
+from lnexp.data.text import Vocabulary, bucketed, tokenize
 from lnexp.errors import UserError, unknown
 from lnexp.nn import GRU, Norm
 from lnexp.nn.order import order_violations
-from lnexp.seeding import fold
 from lnexp.tasks.base import Batch, Curve, Share, Task
 from lnexp.tasks.retrieval import measures, ranks
 
@@ -148,53 +148,6 @@ def hinge(e_BB: Tensor, margin: float) -> Tensor:
     hinges_BB = (margin + own_B - e_BB).relu() + (margin + own_B[:, None] - e_BB).relu()
     right_BB = torch.eye(len(own_B), dtype=torch.bool, device=e_BB.device)
     return hinges_BB.masked_fill(right_BB, 0).sum()
-
-
-class Pairs:
-    """The images of a split and their captions: the rows of their features, and words with END behind them."""
-
-    def __init__(self, images: captions.CaptionSet, split: str, vocabulary: Vocabulary) -> None:
-        self.features_ID, self.rows_I = images.features_ID, images.of(split)
-        texts = [images.images[row].captions for row in self.rows_I]
-        self.words = Sequences.of([vocabulary.encode(text) for each in texts for text in each])
-        self.captions_I = np.array([len(each) for each in texts])
-        self.first_I = np.cumsum(self.captions_I) - self.captions_I
-
-    def __len__(self) -> int:
-        return len(self.rows_I)
-
-    def features(self, images: np.ndarray, device: str) -> Tensor:
-        """Features of some images, float32, each of length 1 (paper section 6.1)."""
-        return F.normalize(torch.from_numpy(self.features_ID[self.rows_I[images]].astype(np.float32)), dim=1).to(device)
-
-
-class PairBatches:
-    """Batches of pairs in an order and with captions that follow from (seed, epoch). Seed None: in order, first captions."""
-
-    def __init__(self, pairs: Pairs, batch_size: int, seed: int | None, epoch: int, bucketing: bool, device: str) -> None:
-        self.pairs, self.device = pairs, device
-        order = np.arange(len(pairs))
-        self.caption_I = pairs.first_I
-        if seed is not None:
-            if batch_size > len(pairs):
-                raise UserError(f"batch_size={batch_size}: there are only {len(pairs)} training images")
-            random = np.random.default_rng(fold(seed, "pairs", epoch))
-            self.caption_I = pairs.first_I + random.integers(0, pairs.captions_I)
-            order = random.permutation(len(pairs))[: len(pairs) // batch_size * batch_size]
-        self.images = [order[k : k + batch_size] for k in range(0, len(order), batch_size)]
-        if seed is not None and bucketing:
-            self.images = bucketed(pairs.words.lengths_N[self.caption_I], batch_size, seed, epoch)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, k: int) -> Batch:
-        words_TB, lengths_B = self.pairs.words.padded(self.caption_I[self.images[k]], self.device)
-        return {
-            "features_BF": self.pairs.features(self.images[k], self.device),
-            "words_TB": words_TB,
-            "lengths_B": lengths_B,
-        }
 
 
 class OrderEmbedding(nn.Module):
