@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from lnexp.data import emoji
 from lnexp.data.sources import user_folder
 from lnexp.data.text import tokenize
 from lnexp.errors import UserError, unknown
@@ -82,8 +83,6 @@ def load(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
 
 
 def _emoji(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
-    from lnexp.data import emoji
-
     images, features_ID = emoji.load(data_dir)
     entries = [Image(name, split, [tokenize(text) for text in texts]) for name, split, texts in images]
     return CaptionSet(entries, features_ID, emoji.pictures(data_dir))

@@ -57,22 +57,10 @@ MOST_TEXTS, KEYWORDS_A_TEXT = 5, 3
 TRAIN, VALID = 70, 85  # of 100 parts: train below 70, valid below 85, test above
 
 # What tells variants of one emoji apart: who is shown, which way it points.
-VARIANT_WORDS = {"person", "people", "man", "men", "woman", "women", "boy", "girl", "child", "adult"}
-VARIANT_WORDS |= {
-    "left",
-    "right",
-    "leftwards",
-    "rightwards",
-    "up",
-    "down",
-    "upwards",
-    "downwards",
-    "facing",
-    "first",
-    "last",
-    "next",
-}
-VARIANT_WORDS |= {"waxing", "waning", "horizontal", "horizontally", "vertical", "vertically"}
+WHO = "person people man men woman women boy girl child adult"
+WAY = "left right leftwards rightwards up down upwards downwards facing first last next"
+WAY += " waxing waning horizontal horizontally vertical vertically"
+VARIANT_WORDS = {*WHO.split(), *WAY.split()}
 COUNTERPARTS = {  # variants that have names of their own
     "princess": "prince",
     "person with crown": "prince",
@@ -117,11 +105,23 @@ def load(data_dir: Path) -> tuple[list[tuple[str, str, list[str]]], np.ndarray]:
 
     Returns:
         images, in the order of the lists of emoji; features: float16 [images, 1280], memory-mapped, of the centre view by
-        EfficientNet-Lite0. The folder also holds pictures.npy, uint8 [images, 72, 72, 3], on white.
+        EfficientNet-Lite0.
 
     Raises:
         UserError: something cannot be fetched.
     """
+    folder = prepared(data_dir)
+    images = [(i["filename"], i["split"], i["texts"]) for i in json.loads((folder / "images.json").read_text())]
+    return images, np.load(folder / "features.npy", mmap_mode="r")
+
+
+def pictures(data_dir: Path) -> np.ndarray:
+    """The pictures on white, uint8 [images, 72, 72, 3], in the order of `load`."""
+    return np.load(prepared(data_dir) / "pictures.npy", mmap_mode="r")
+
+
+def prepared(data_dir: Path) -> Path:
+    """The folder of images.json, features.npy and pictures.npy, made at first use."""
     wheels = [PICTURES, NAMES, FLAGS, efficientnet.WHEEL]
     digest = hashlib.sha256(repr((PREPARATION, [w.sha256 for w in wheels])).encode()).hexdigest()[:12]
     folder = data_dir / "emoji" / digest
@@ -136,8 +136,7 @@ def load(data_dir: Path) -> tuple[list[tuple[str, str, list[str]]], np.ndarray]:
             except OSError:
                 if not folder.exists():  # else another process was faster, with the same result
                     raise
-    images = [(i["filename"], i["split"], i["texts"]) for i in json.loads((folder / "images.json").read_text())]
-    return images, np.load(folder / "features.npy", mmap_mode="r")
+    return folder
 
 
 def _prepare(folder: Path, data_dir: Path) -> None:
