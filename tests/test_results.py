@@ -122,7 +122,7 @@ def made_up(values: dict[tuple[str, int], list[list[float]]], status: str = "fin
                     "seconds": 2.0 * (k + 1),
                     "status": status,
                     "scale": "desk",
-                    "data.name": "made up",
+                    "data": "made up",
                 }
                 rows += [{**common, "metric": m, "value": value} for m in ("train/nll", "test/error")]
     return pd.DataFrame(rows)
