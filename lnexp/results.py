@@ -66,8 +66,8 @@ def load(experiment: str, scale: str | None = None, results: str | Path = paths.
         if len(runs) or each == chosen[-1]:
             break
     frame = metrics.merge(runs, on="id", validate="many_to_one")
-    data = frame["data.set"].fillna(frame["data.name"]) if "data.set" in frame else frame["data.name"]
-    return frame.assign(metric=frame["split"] + "/" + frame["metric"], data=data).drop(columns="split")
+    named = frame.reindex(columns=["data.set", "data.name"]).bfill(axis=1)["data.set"]
+    return frame.assign(metric=frame["split"] + "/" + frame["metric"], data=named).drop(columns="split")
 
 
 def families_of(experiment: str, scale: str | None = None) -> set[str]:
