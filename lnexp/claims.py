@@ -86,7 +86,7 @@ CLAIMS: tuple[Claim, ...] = (
         _ranking(
             f"-lr{rate:g}",
             Faster("valid/image_recall_sum"),
-            f"needs fewer updates to an equally good model at learning rate {rate:g}, 512 units",
+            f"needs fewer updates to an equally good model at learning rate {rate:g}, 256 units",
             "order_rates",
             **{"optimizer.lr": rate},
         )
