@@ -5,7 +5,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SCALE ?= desk
 SEEDS ?= 1
-EXPERIMENTS ?= $(patsubst configs/experiment/%.yaml,%,$(wildcard configs/experiment/*.yaml))
+# All but those that need a folder of yours, which "give data.root=FOLDER".
+EXPERIMENTS ?= $(patsubst configs/experiment/%.yaml,%,$(shell grep -L "ive data.root" configs/experiment/*.yaml))
 comma := ,
 space := $(subst ,, )
 # Smoke runs are no evidence: they never touch the committed results.
@@ -53,9 +54,10 @@ claims: setup  ## Compute the verdict on every claim, and write results/claims.c
 	$(PY) scripts/check_claims.py --results $(RESULTS)
 	$(PY) scripts/make_report.py --results $(RESULTS)
 
-bench: setup  ## Measure the trainer against a bare loop, and the recurrent layers against torch (interleaved)
+bench: setup  ## Measure trainer, recurrent layers and order embeddings against plain torch (interleaved)
 	$(PY) scripts/bench.py
 	$(PY) scripts/bench_rnn.py
+	$(PY) scripts/bench_order.py
 
 clean:  ## Remove the virtual environment and caches; data and results stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -117,4 +117,4 @@ def figure_main(
 
 def provenance(frame: pd.DataFrame) -> str:
     """Scale, data and number of runs, for the foot of a figure."""
-    return f"{frame['scale'].iloc[0]} scale, data {frame['data.name'].iloc[0]}, {frame['id'].nunique()} runs"
+    return f"{frame['scale'].iloc[0]} scale, data {frame['data'].iloc[0]}, {frame['id'].nunique()} runs"

@@ -60,6 +60,6 @@ def _runs(frame: pd.DataFrame) -> str:
     commits = ", ".join(sorted({str(c)[:8] for c in runs["commit"]}))
     diverged = int((runs["status"] == "diverged").sum())
     return (
-        f"{len(runs)} runs, {runs['scale'].iloc[0]} scale, data {runs['data.name'].iloc[0]}, {runs['seed'].nunique()} seeds; "
+        f"{len(runs)} runs, {runs['scale'].iloc[0]} scale, data {runs['data'].iloc[0]}, {runs['seed'].nunique()} seeds; "
         f"{diverged} diverged. Made on {', '.join(sorted(set(runs['machine'])))}, code {commits}.\n"
     )

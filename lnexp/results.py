@@ -49,7 +49,7 @@ def tabled(task: str, results: str | Path = paths.RESULTS) -> set[str]:
 
 
 def load(experiment: str, scale: str | None = None, results: str | Path = paths.RESULTS) -> pd.DataFrame:
-    """The measurements of one experiment's runs, each with the columns of its run.
+    """The measurements of one experiment's runs, each with the columns of its run, and in "data" what the data set is called.
 
     Args:
         experiment: a preset of configs/experiment. Only runs whose configuration is one of its own, whatever their seed, are
@@ -66,7 +66,8 @@ def load(experiment: str, scale: str | None = None, results: str | Path = paths.
         if len(runs) or each == chosen[-1]:
             break
     frame = metrics.merge(runs, on="id", validate="many_to_one")
-    return frame.assign(metric=frame["split"] + "/" + frame["metric"]).drop(columns="split")
+    named = frame.reindex(columns=["data.set", "data.name"]).bfill(axis=1)["data.set"]
+    return frame.assign(metric=frame["split"] + "/" + frame["metric"], data=named).drop(columns="split")
 
 
 def families_of(experiment: str, scale: str | None = None) -> set[str]:

@@ -51,7 +51,7 @@ def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None)
 
     per_epoch, steps, eval_every = schedule(task, cfg)
     log_every, save_every = cfg.log_every, cfg.checkpoint_every or steps
-    clipped = clipping(model, cfg)
+    clipped, shown = clipping(model, cfg), [curve.metric for curve in task.curves]
     if log:
         log.progress.start(step, steps, ("loss", task.curves[0].metric))
 
@@ -92,7 +92,7 @@ def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None)
             if evaluates and log:
                 values = evaluate(task, norm, model, cfg.seed, step, task.splits)
                 log.write(step, epoch, seconds, values)
-                log.progress.show(step, values, now=True)
+                log.progress.show(step, {name: values[name] for name in shown if name in values}, now=True)
                 if task.finals and task.curves[0].improves(values[task.curves[0].metric], best):
                     best = values[task.curves[0].metric]
                     log.keep(model.state_dict())

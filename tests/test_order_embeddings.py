@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from torch import nn
 
-from lnexp.config import check, compose, make_norm, make_task
+from lnexp import paths, trained
+from lnexp.config import check, compose, make_norm, make_task, run_folder
 from lnexp.data import captions
 from lnexp.errors import UserError
 from lnexp.nn import NORMS
 from lnexp.optim import AdamSlip
+from lnexp.run import run
 from lnexp.seeding import seed_everything
 from lnexp.tasks.order_embeddings import OrderEmbeddings, embed
 from lnexp.tasks.retrieval import ranks
@@ -89,15 +95,15 @@ def test_what_does_not_fit_is_named(images: list, features: Any, data: dict, say
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such folder"):
         load(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="features.npy.* is missing"):
+    with pytest.raises(UserError, match=r"features.npy.* is missing"):
         load(tmp_path)
     write(tmp_path, THREE)
     (tmp_path / "dataset_2.json").write_text("{}")
-    with pytest.raises(UserError, match="found dataset.json, dataset_2.json; there must be one"):
+    with pytest.raises(UserError, match=r"found dataset.json, dataset_2.json; there must be one"):
         load(tmp_path)
     (tmp_path / "dataset_2.json").unlink()
     (tmp_path / "features.npy").write_bytes(b"not an array")
-    with pytest.raises(UserError, match="features.npy: not an array of numbers"):
+    with pytest.raises(UserError, match=r"features.npy: not an array of numbers"):
         load(tmp_path)
 
 
@@ -263,3 +269,72 @@ def test_the_slip_is_that_of_the_released_code() -> None:
         optimizer.step()
         at[t] = before - q.item()
     assert [at[t] for t in (1, 10, 100, 300)] == pytest.approx([3.5, 6.5, 3.2, 2.0], rel=0.03)
+
+
+@pytest.fixture
+def trained_run(overrides: list[str]) -> Path:
+    """A run of a few seconds whose net knows the things from one another."""
+    cfg = compose([*overrides, "norm=ln", "max_updates=90", "eval_every=90", "optimizer.lr=0.01"])
+    summary = run(cfg)
+    assert summary is not None
+    assert summary["best"]["valid/image_recall_at_10"]["value"] > 50  # chance: 25
+    return run_folder(cfg)
+
+
+def test_a_trained_run_is_read_again(trained_run: Path, captioned: Path, tmp_path: Path) -> None:
+    """The best weights, evaluated as at the end of the run; also where the data set has moved."""
+    moved = tmp_path / "moved"
+    shutil.copytree(captioned, moved)
+    _, task, model = trained.load(trained_run, root=str(moved))
+    again = task.evaluate(model, "test")
+    final = json.loads((trained_run / "summary.json").read_text())["final"]
+    assert {f"test/{name}": value for name, value in again.items()} == {k: v for k, v in final.items() if k.startswith("test/")}
+    with pytest.raises(UserError, match="not the folder of a run"):
+        trained.load(tmp_path)
+    for weights in ("best.pt", "ckpt.pt"):
+        (trained_run / weights).unlink()
+    with pytest.raises(UserError, match="no weights in it"):
+        trained.load(trained_run)
+
+
+def retrieve(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(paths.ROOT / "scripts" / "retrieve.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=paths.ROOT)
+
+
+def test_a_page_shows_what_is_found(trained_run: Path, captioned: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    entries = json.loads((captioned / "dataset_tiny.json").read_text())["images"]
+    for e in entries:
+        if e["split"] == "test":
+            PIL.Image.new("RGB", (40, 30), "red").save(pictures / e["filename"])
+    out = tmp_path / "found.html"
+    arguments = ["thing1 thing5 nonsense", "--image", "test0.jpg", "-n", 3, "--pictures", pictures, "--out", out]
+    done = retrieve(trained_run, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "not in the vocabulary, so left out of account: nonsense" in done.stderr
+    page = out.read_text()
+    assert page.count("data:image/jpeg") == 4
+    assert page.count("<li>") == 3
+    lines = done.stdout.splitlines()
+    shown = [line for line in lines[1:4] if "thing1" in line or "thing5" in line]
+    assert shown, lines[:4]  # the nearest images do show one of the things asked for
+    distances = [float(line.split()[0]) for line in lines[1:4]]
+    assert distances == sorted(distances)
+    assert retrieve(trained_run, "thing1", "--out", out).returncode == 0
+    assert '<div class="none">test' in out.read_text()  # no picture at hand: the name in its place
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nonsense"], "error: sentence=nonsense: none of its words is in the vocabulary"),
+        (["--image", "tset1.jpg"], "error: --image=tset1.jpg: not in this split; did you mean test1"),
+    ],
+)
+def test_what_cannot_be_searched_is_named(arguments: list[str], says: str, trained_run: Path, tmp_path: Path) -> None:
+    done = retrieve(trained_run, *arguments, "--out", tmp_path / "x.html")
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines()[-1].startswith(says)
+    assert "Traceback" not in done.stderr

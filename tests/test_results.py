@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 from lnexp import claims, config, paths, results, run
-from lnexp.claims import CLAIMS, Better, Claim, Faster, LosesLess, Series, arm, contrasts, decide, ledger
+from lnexp.claims import CLAIMS, Claim, arm, contrasts, decide, ledger
+from lnexp.measures import Ahead, Better, Faster, LosesLess, Measure, Series
 from lnexp.report import report
 
 
@@ -120,13 +122,13 @@ def made_up(values: dict[tuple[str, int], list[list[float]]], status: str = "fin
                     "seconds": 2.0 * (k + 1),
                     "status": status,
                     "scale": "desk",
-                    "data.name": "made up",
+                    "data": "made up",
                 }
                 rows += [{**common, "metric": m, "value": value} for m in ("train/nll", "test/error")]
     return pd.DataFrame(rows)
 
 
-def claim(measure: claims.Measure, *arms: dict) -> Claim:
+def claim(measure: Measure, *arms: dict) -> Claim:
     return Claim("x", "nowhere", "made up", "fig6", measure, arms)
 
 
@@ -152,6 +154,17 @@ def test_faster_is_the_share_of_updates_to_the_best_that_both_reach() -> None:
     assert np.exp(-contrasts(c, slower)[0]) == pytest.approx(40 / 20)
     seconds = claim(Faster("train/nll", "seconds"), arm("ln", 128), arm("none", 128))
     assert contrasts(seconds, frame)[0] == pytest.approx(contrasts(c, frame)[0])
+
+
+def test_ahead_is_the_mean_lead_over_the_run() -> None:
+    c = claim(Ahead("train/nll"), arm("ln", 128), arm("none", 128))
+    frame = made_up({("ln", 128): [[4, 2, 1]], ("none", 128): [[4, 3, 4]]})
+    assert contrasts(c, frame)[0] == pytest.approx((0 + 1 + 3) / 3)
+    rare = frame[(frame["norm.name"] == "none") | (frame["step"] != 20)]  # evaluated less often: interpolated
+    assert contrasts(c, rare)[0] == pytest.approx((0 + 0.5 + 3) / 3)
+    short = made_up({("ln", 128): [[4, 2]], ("none", 128): [[4, 3, 4]]})
+    short.loc[short["norm.name"] == "ln", "status"] = "diverged"  # from then on it has the worst value of all, 4
+    assert contrasts(c, short)[0] == pytest.approx((0 - 1 + 0) / 3)
 
 
 def test_loses_less() -> None:
@@ -193,8 +206,10 @@ def test_claims_name_presets_and_curves_that_exist() -> None:
         assert c.experiment in results.experiments()
         task = config.compose([f"experiment={c.experiment}"]).task.name
         assert claims.better_of(task, c.measure.metric) in ("lower", "higher")
-        arms = {(cfg.norm.name, cfg.batch_size) for cfg in config.grid(c.experiment, "seed=0")}
-        assert {(a["norm.name"], a["batch_size"]) for a in c.arms} <= arms
+        runs = config.grid(c.experiment, "seed=0")
+        for of_arm in c.arms:
+            matching = [cfg for cfg in runs if all(OmegaConf.select(cfg, key) == value for key, value in of_arm.items())]
+            assert len(matching) == 1, (c.id, of_arm)
 
 
 # --- what is committed ----------------------------------------------------------------------------------------------------

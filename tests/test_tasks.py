@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +13,11 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from lnexp.config import compose, make_norm, make_task
+from lnexp import checkpoint
+from lnexp.config import compose, make_norm, make_task, run_folder
 from lnexp.nn import NORMS
+from lnexp.run import run
+from lnexp.runlog import read_rows
 from lnexp.seeding import fold, generator, seed_everything, set_aside
 from lnexp.tasks import TASKS, Task
 
@@ -67,6 +73,43 @@ def test_the_loss_of_one_batch_falls_and_measures_are_declared(task: str, norm: 
     measured = {f"{split}/{name}": v for split in (*this.splits, *this.finals) for name, v in this.evaluate(model, split).items()}
     assert {curve.metric for curve in this.curves} <= set(measured)
     assert all(np.isfinite(v) for v in measured.values())
+
+
+@pytest.mark.parametrize("norm", ["ln", "bn"])
+@pytest.mark.parametrize("task", list(TASKS))
+def test_a_run_that_was_broken_off_ends_as_one_that_was_not(
+    task: str, norm: str, smoke_of: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the middle of an epoch, between two checkpoints."""
+    short = [*smoke_of[task], f"norm={norm}", "max_updates=24", "epochs=null", "eval_every=null", "evaluations=3"]
+    of_run = {}
+    for place, breaks in (("whole", False), ("broken", True)):
+        cfg = compose([*short, "checkpoint_every=5", f"results_dir={tmp_path}/{place}"])
+        with monkeypatch.context() as patch:
+            if breaks:
+                patch.setattr(TASKS[task], "loss", stopping(TASKS[task].loss, 13))
+                with pytest.raises(KeyboardInterrupt):
+                    run(cfg)
+        run(cfg)
+        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in read_rows(run_folder(cfg))]
+        weights = checkpoint.load(run_folder(cfg) / checkpoint.LATEST)
+        assert weights is not None
+        of_run[place] = rows, weights["model"]
+    assert of_run["whole"][0] == of_run["broken"][0]
+    for name, value in of_run["whole"][1].items():
+        assert torch.equal(value, of_run["broken"][1][name]), name
+
+
+def stopping(loss: Callable, after: int) -> Callable:
+    """A loss that is interrupted once training has called it so often."""
+    calls = itertools.count()
+
+    def stops(self: Task, model: nn.Module, batch: dict) -> torch.Tensor:
+        if torch.is_grad_enabled() and next(calls) == after:
+            raise KeyboardInterrupt
+        return loss(self, model, batch)
+
+    return stops
 
 
 @pytest.mark.parametrize("task", list(TASKS))

@@ -13,17 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 
+from lnexp.data import emoji
 from lnexp.data.sources import user_folder
 from lnexp.data.text import tokenize
 from lnexp.errors import UserError, unknown
 
-SPLITS = {
-    "train": "train",
-    "restval": "train",
-    "val": "valid",
-    "test": "test",
-}  # Karpathy's names; restval joins train (paper 6.1)
+SPLITS = {"train": "train", "restval": "train", "val": "valid", "test": "test"}  # Karpathy's names: ours (paper 6.1)
 ROWS = 8192  # of features that are checked at once
 LAYOUT = "dataset_*.json[.gz] in Karpathy's layout and features.npy with a row an image, in the order of the images"
 
@@ -39,23 +36,33 @@ class Image:
 
 @dataclass(frozen=True)
 class CaptionSet:
-    """Images and features_ID, row for row. `folder` is where the pictures themselves may lie, None where nobody knows."""
+    """Images and features_ID, row for row, and the pictures: pixels, or the folder where their files may lie."""
 
     images: list[Image]
     features_ID: np.ndarray
-    folder: Path | None
+    pictures: np.ndarray | Path
 
     def of(self, split: str) -> np.ndarray:
         """The rows of a split."""
         return np.array([i for i, image in enumerate(self.images) if image.split == split], np.int64)
+
+    def picture(self, row: int, folder: Path | None = None) -> PIL.Image.Image | None:
+        """The picture of a row, looked for in `folder` too; None where it is not at hand."""
+        if isinstance(self.pictures, np.ndarray):
+            return PIL.Image.fromarray(self.pictures[row])
+        folders = [self.pictures, *(self.pictures / name for name in ("images", "Images"))]
+        for place in [folder, *folders] if folder else folders:
+            if (path := place / Path(self.images[row].filename).name).is_file():
+                return PIL.Image.open(path)
+        return None
 
 
 def load(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
     """The images of a configured set, with at least one in each split.
 
     Args:
-        data: name "emoji" (published packages, fetched at first use), or "karpathy" or "coco" (the user's own folder `root`, which
-            holds the set that `set` names; of each image the first `captions` captions, None for all).
+        data: name "emoji" (published packages, fetched at first use), or "karpathy" or "coco" (the user's own folder `root`,
+            which holds the set that `set` names; of each image the first `captions` captions, None for all).
         data_dir: where downloads and prepared arrays are kept.
 
     Raises:
@@ -76,18 +83,15 @@ def load(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
 
 
 def _emoji(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
-    from lnexp.data import emoji
-
     images, features_ID = emoji.load(data_dir)
-    return CaptionSet(
-        [Image(name, split, [tokenize(text) for text in texts]) for name, split, texts in images], features_ID, None
-    )
+    entries = [Image(name, split, [tokenize(text) for text in texts]) for name, split, texts in images]
+    return CaptionSet(entries, features_ID, emoji.pictures(data_dir))
 
 
 def _karpathy(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
     """dataset*.json[.gz] {"dataset", "images": [{"filename", "split", "sentences": [{"tokens"}]}]} and features.npy."""
     root = data["root"]
-    folder = user_folder(root, ["features.npy"], f"{LAYOUT}", "see the README")
+    folder = user_folder(root, ["features.npy"], LAYOUT, "see the README")
     files = sorted(p for p in folder.glob("dataset*.json*") if p.name.endswith((".json", ".json.gz")))
     if len(files) != 1:
         names = ", ".join(p.name for p in files) or "none"

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lnexp.data import captions
-from lnexp.data.text import Sequences, Vocabulary, bucketed
+from lnexp.data.pairs import PairBatches, Pairs
+from lnexp.data.text import Vocabulary, bucketed, tokenize
 from lnexp.errors import UserError, unknown
 from lnexp.nn import GRU, Norm
 from lnexp.nn.order import order_violations
-from lnexp.seeding import fold
 from lnexp.tasks.base import Batch, Curve, Share, Task
 from lnexp.tasks.retrieval import measures, ranks
 
@@ -61,8 +61,8 @@ class OrderEmbeddings(Task):
         "features, so levels cannot be compared with the paper's, only the norms with one another.",
         "On Flickr8k runs end after 2,000 updates (43 epochs) and are validated every 100; the paper's baseline runs for some "
         "80,000, validated every 300.",
-        "Adam corrects its bias as published; the released code's slip, which makes the first hundred steps up to 6 times as long, "
-        "is optimizer.name=adam_slip.",
+        "Adam corrects its bias as published; the released code's slip, which makes the first hundred steps up to 6 times as "
+        "long, is optimizer.name=adam_slip.",
         "The plain GRU has torch's second bias, inside the reset gate's product, which the released code lacks.",
         "On emoji the captions are names and keywords of a few words: a check that everything runs, no evidence.",
     )
@@ -98,7 +98,8 @@ class OrderEmbeddings(Task):
 
     def build(self, norm: Norm) -> nn.Module:
         longest = int(self.data["train"].words.lengths_N.max())
-        return OrderEmbedding(len(self.vocabulary), self.set.features_ID.shape[1], longest, self, norm)
+        words, features, positive = len(self.vocabulary), self.set.features_ID.shape[1], self.objective == "order"
+        return OrderEmbedding(words, features, self.word_size, self.hidden_size, norm, longest, positive)
 
     def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> PairBatches:
         """Batches of images, each with one of its captions, drawn anew in each epoch."""
@@ -107,16 +108,19 @@ class OrderEmbeddings(Task):
         return PairBatches(self.data[split], batch_size, seed, epoch, self.bucketing, self.device)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Hinges of all wrong pairs of the batch, summed: each caption with every image and each image with every caption."""
-        e_BB = self.distances(*model(batch["features_BF"], batch["words_TB"], batch["lengths_B"]))
-        own_B = e_BB.diagonal()
-        hinges_BB = (self.margin + own_B - e_BB).relu() + (self.margin + own_B[:, None] - e_BB).relu()
-        right_BB = torch.eye(len(own_B), dtype=torch.bool, device=e_BB.device)
-        return hinges_BB.masked_fill(right_BB, 0).sum()
+        return hinge(self.distances(*model(**batch)), self.margin)
 
     def distances(self, v_ID: Tensor, s_CD: Tensor) -> Tensor:
         """How badly each caption goes with each image, [I, C]: order violations, or the negative cosine."""
         return order_violations(v_ID, s_CD) if self.objective == "order" else -v_ID @ s_CD.t()
+
+    def numbers(self, sentence: str) -> tuple[list[int], list[str]]:
+        """A sentence as the model reads it, END behind it, and its words that are not in the vocabulary, which are left out."""
+        words = tokenize(sentence)
+        known = [word for word in words if word in self.vocabulary.numbers]
+        if not known:
+            raise UserError(f"sentence={sentence}: none of its words is in the vocabulary")
+        return self.vocabulary.encode(known), [word for word in words if word not in self.vocabulary.numbers]
 
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
         """Recalls and ranks of both directions, averaged over folds.
@@ -137,77 +141,39 @@ class OrderEmbeddings(Task):
         return mean | {f"{what}_recall_sum": sum(mean[f"{what}_{r}"] for r in RECALLS) for what in ("image", "caption")}
 
 
-class Pairs:
-    """The images of a split and their captions: the rows of their features, and words with END behind them."""
-
-    def __init__(self, images: captions.CaptionSet, split: str, vocabulary: Vocabulary) -> None:
-        self.features_ID, self.rows_I = images.features_ID, images.of(split)
-        texts = [images.images[row].captions for row in self.rows_I]
-        self.words = Sequences.of([vocabulary.encode(text) for each in texts for text in each])
-        self.captions_I = np.array([len(each) for each in texts])
-        self.first_I = np.cumsum(self.captions_I) - self.captions_I
-
-    def __len__(self) -> int:
-        return len(self.rows_I)
-
-    def features(self, images: np.ndarray, device: str) -> Tensor:
-        """Features of some images, float32, each of length 1 (paper section 6.1)."""
-        return F.normalize(torch.from_numpy(self.features_ID[self.rows_I[images]].astype(np.float32)), dim=1).to(device)
-
-
-class PairBatches:
-    """Batches of pairs in an order and with captions that follow from (seed, epoch). Seed None: in order, first captions."""
-
-    def __init__(self, pairs: Pairs, batch_size: int, seed: int | None, epoch: int, bucketing: bool, device: str) -> None:
-        self.pairs, self.device = pairs, device
-        order = np.arange(len(pairs))
-        self.caption_I = pairs.first_I
-        if seed is not None:
-            if batch_size > len(pairs):
-                raise UserError(f"batch_size={batch_size}: there are only {len(pairs)} training images")
-            random = np.random.default_rng(fold(seed, "pairs", epoch))
-            self.caption_I = pairs.first_I + random.integers(0, pairs.captions_I)
-            order = random.permutation(len(pairs))[: len(pairs) // batch_size * batch_size]
-        self.images = [order[k : k + batch_size] for k in range(0, len(order), batch_size)]
-        if seed is not None and bucketing:
-            self.images = bucketed(pairs.words.lengths_N[self.caption_I], batch_size, seed, epoch)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, k: int) -> Batch:
-        words_TB, lengths_B = self.pairs.words.padded(self.caption_I[self.images[k]], self.device)
-        return {
-            "features_BF": self.pairs.features(self.images[k], self.device),
-            "words_TB": words_TB,
-            "lengths_B": lengths_B,
-        }
+def hinge(e_BB: Tensor, margin: float) -> Tensor:
+    """How far wrong pairs are from being `margin` worse than right ones: the sum over each caption with every other image and
+    each image with every other caption, e_BB[i, c] being the distance of image i and caption c and right pairs the diagonal."""
+    own_B = e_BB.diagonal()
+    hinges_BB = (margin + own_B - e_BB).relu() + (margin + own_B[:, None] - e_BB).relu()
+    right_BB = torch.eye(len(own_B), dtype=torch.bool, device=e_BB.device)
+    return hinges_BB.masked_fill(right_BB, 0).sum()
 
 
 class OrderEmbedding(nn.Module):
     """(features_BF, words_TB, lengths_B) -> (v_BD, s_BD): images through a linear map, captions through a GRU, its last state.
 
-    Both end on the unit sphere; for the order objective all coordinates are then made positive.
+    Both end on the unit sphere; with `positive`, for the order objective, all coordinates are then made positive.
     """
 
-    def __init__(self, words: int, features: int, longest: int, task: OrderEmbeddings, norm: Norm) -> None:
+    def __init__(
+        self, words: int, features: int, word_size: int, hidden_size: int, norm: Norm, longest: int, positive: bool = True
+    ) -> None:
         super().__init__()
-        self.embedding = nn.utils.skip_init(nn.Embedding, words, task.word_size)
-        self.rnn = GRU(task.word_size, task.hidden_size, norm=norm, max_t=longest)
-        self.image = nn.utils.skip_init(nn.Linear, features, task.hidden_size)
-        self.positive = task.objective == "order"
+        self.embedding = nn.utils.skip_init(nn.Embedding, words, word_size)
+        self.rnn = GRU(word_size, hidden_size, norm=norm, max_t=longest)
+        self.image = nn.utils.skip_init(nn.Linear, features, hidden_size)
+        self.positive = positive
 
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         for name in ("weight_ih_l0", "weight_hh_l0"):
             weight = torch.empty(getattr(self.rnn, name).shape)
-            for gate in weight.split(task.hidden_size):
+            for gate in weight.split(hidden_size):
                 draw(gate)
             self.rnn.assign(name, weight)
         nn.init.xavier_uniform_(self.image.weight)
-        with torch.no_grad():
-            self.rnn.bias_ih_l0.zero_()
-            self.rnn.bias_hh_l0.zero_()
-            self.image.bias.zero_()
+        for bias in (self.rnn.get_parameter("bias_ih_l0"), self.rnn.get_parameter("bias_hh_l0"), self.image.bias):
+            nn.init.zeros_(bias)
 
     def forward(self, features_BF: Tensor, words_TB: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         return self.images(features_BF), self.captions(words_TB, lengths_B)

@@ -40,7 +40,7 @@ def ours(frame: pd.DataFrame) -> list[list[str]]:
             values = of[of["metric"] == metric]["value"].to_numpy(float)
             half = (interval(values)[1] - interval(values)[0]) / 2
             cells.append(f"{values.mean():.1f} ± {half:.1f}" if len(values) > 1 else f"{values.mean():.1f}")
-        rows.append([f"{NAMES[norm]} (n={of['id'].nunique()})", of["data.set"].iloc[0], *cells])
+        rows.append([f"{NAMES[norm]} (n={of['id'].nunique()})", of["data"].iloc[0], *cells])
     return rows
 
 

@@ -1,0 +1,130 @@
+"""Turn a folder of pictures into the features that image-sentence ranking reads (paper 6.1); stopped, the same command goes on.
+
+Rows come in the order of the images in a dataset file of Karpathy's layout, or of the file names. The paper's own features:
+
+    scripts/extract_features.py FOLDER --dataset dataset_coco.json --backbone torchvision:vgg19 --views ten --out features.npy
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import sys
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from lnexp import paths
+from lnexp.data.features import VIEWS, Backbone, efficientnet_lite0, extract
+from lnexp.errors import UserError, unknown
+
+PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of the pixels that torchvision trains with
+
+
+def pictures_of(folder: Path, dataset: Path | None) -> list[Path]:
+    """The pictures of a folder, in the order of the dataset's images or of their names."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder")
+    if dataset is None:
+        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
+        if not found:
+            raise UserError(f"{folder}: no pictures in it ({', '.join(sorted(PICTURES))})")
+        return found
+    try:
+        packed = dataset.read_bytes()
+        images = json.loads(gzip.decompress(packed) if dataset.suffix == ".gz" else packed)["images"]
+        return [folder / image.get("filepath", "") / image["filename"] for image in images]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"--dataset={dataset}: not a dataset file of Karpathy's layout ({error!r})") from error
+
+
+class Tapped(nn.Module):
+    """A network read at one of its layers.
+
+    Args:
+        network: the classifier.
+        layer: name of the module whose output is taken; None takes the input of the last linear layer, which for VGG is fc7
+            after its ReLU (the paper's features). Outputs with places (B, D, H, W) are averaged over them.
+    """
+
+    def __init__(self, network: nn.Module, layer: str | None) -> None:
+        super().__init__()
+        self.network = network.eval()
+        modules = dict(network.named_modules())
+        if layer is None:
+            last = [m for m in modules.values() if isinstance(m, nn.Linear)][-1]
+            last.register_forward_pre_hook(lambda module, inputs: self.keep(inputs[0]))
+        elif layer in modules:
+            modules[layer].register_forward_hook(lambda module, inputs, output: self.keep(output))
+        else:
+            raise unknown("--layer", layer, (name for name in modules if name))
+
+    def keep(self, activations: Tensor) -> None:
+        self.kept = activations
+
+    def forward(self, x_B3HW: Tensor) -> Tensor:
+        self.network(x_B3HW)
+        return self.kept.mean(dim=(2, 3)) if self.kept.dim() == 4 else self.kept.flatten(1)
+
+
+def torchvision_backbone(model: str, layer: str | None) -> Backbone:
+    """A network of torchvision with its default weights, which torchvision fetches and checks by their hash."""
+    asked = f"--backbone=torchvision:{model}"
+    try:
+        from torchvision import models
+    except ImportError as error:
+        raise UserError(f"{asked}: torchvision is not installed (pip install torchvision)") from error
+    except RuntimeError as error:  # how it answers to another release of torch than its own
+        raise UserError(f"{asked}: the installed torchvision does not fit torch {torch.__version__} ({error})") from error
+    if model not in (classifiers := models.list_models(module=models)):
+        raise unknown("--backbone", f"torchvision:{model}", (f"torchvision:{name}" for name in classifiers))
+    try:
+        network = models.get_model(model, weights="DEFAULT")
+    except (URLError, OSError) as error:
+        raise UserError(f"{asked}: its weights cannot be fetched ({error})") from error
+    return Backbone(f"torchvision:{model}:{layer}", Tapped(network, layer), *IMAGENET)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the pictures are")
+    parser.add_argument("--out", type=Path, required=True, help="the file to write, .npy: float16, a row a picture")
+    parser.add_argument("--dataset", type=Path, help="dataset.json[.gz] that gives the order (default: sorted names)")
+    parser.add_argument("--backbone", default="efficientnet_lite0", help="efficientnet_lite0 (default) or torchvision:MODEL")
+    parser.add_argument("--layer", help="torchvision: module whose output is taken (default: the input of the last linear layer)")
+    parser.add_argument("--views", choices=VIEWS, default="center", help="one view, or the mean of ten (the paper)")
+    parser.add_argument("--batch-size", type=int, default=16, help="pictures at a time")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="such as cpu, cuda, cuda:1, mps")
+    parser.add_argument("--data-dir", type=Path, default=paths.ROOT / "data", help="where downloads are kept")
+    given = parser.parse_args()
+    try:
+        torch.zeros(1, device=given.device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device={given.device}: not on this machine ({str(error).splitlines()[0]})") from error
+    pictures = pictures_of(given.folder, given.dataset)
+    source, _, model = given.backbone.partition(":")
+    if source == "torchvision":
+        backbone = torchvision_backbone(model, given.layer)
+    elif given.backbone != "efficientnet_lite0":
+        raise unknown("--backbone", given.backbone, ["efficientnet_lite0", "torchvision:MODEL"])
+    elif given.layer:
+        raise UserError(f"--layer={given.layer}: only for torchvision's networks")
+    else:
+        backbone = efficientnet_lite0(given.data_dir)
+    features = extract(pictures, backbone, given.out, given.views, given.device, given.batch_size)
+    print(f"{given.out}: {features.shape[0]} pictures, {features.shape[1]} features each")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on.", file=sys.stderr)
+        sys.exit(130)
