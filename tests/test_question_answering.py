@@ -26,38 +26,10 @@ from lnexp.tasks.attentive_reader import AttentiveReader, Encoder
 from lnexp.tasks.question_answering import QuestionAnswering
 from lnexp.trainer import evaluate
 
-VERBS = ("beats", "meets", "sees", "calls", "helps", "leaves")
-
-
-def write_questions(folder: Path, sizes: dict[str, int]) -> None:
-    """Questions in DeepMind's format: who beats, meets, ... whom, in sentences of different lengths."""
-    random = np.random.default_rng(0)
-    for split, n in sizes.items():
-        (folder / split).mkdir()
-        for k in range(n):
-            told = []
-            for verb in random.permutation(VERBS)[: random.integers(2, 5)]:
-                who, whom = random.choice(8, 2, replace=False)
-                told.append((f"@entity{who}", verb, f"@entity{whom}"))
-            passage = " ".join(" ".join([*t, *["again"] * random.integers(0, 4), "."]) for t in told)
-            who, verb, whom = told[random.integers(len(told))]
-            names = "\n".join(f"@entity{e}:name {e}" for e in range(8))
-            text = f"http://x\n\n{passage}\n\n@placeholder {verb} {whom}\n\n{who}\n\n{names}\n"
-            (folder / split / f"{k:04}.question").write_text(text)
-
-
-@pytest.fixture(scope="session")
-def cnn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cnn")
-    write_questions(folder, {"training": 300, "validation": 70, "test": 5})
-    return folder
-
 
 @pytest.fixture
-def overrides(cnn: Path, tmp_path: Path) -> list[str]:
-    """A run of a second on those questions."""
-    place = [f"results_dir={tmp_path}/results", f"data_dir={tmp_path}"]
-    return ["task=question_answering", "scale=smoke", "data=cnn", f"data.root={cnn}", *place]
+def overrides(smoke_of: dict[str, list[str]]) -> list[str]:
+    return smoke_of["question_answering"]
 
 
 def made(*overrides: str) -> tuple[QuestionAnswering, AttentiveReader]:
