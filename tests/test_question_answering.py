@@ -354,7 +354,7 @@ def rows_of(norms: dict[str, float], **more: Any) -> pd.DataFrame:
                 "seed": seed,
                 "norm.name": norm,
                 "scale": "desk",
-                "data.name": "made up",
+                "data": "made up",
                 **more,
             }
             for k in range(3):
