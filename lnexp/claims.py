@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lnexp.measures import Ahead, Better, Faster, LosesLess, Measure, Series
+from lnexp.measures import Ahead, Better, BetterAtBest, Faster, LosesLess, Measure, Series, Steadier
 from lnexp.results import load
 from lnexp.stats import Paired, paired
 
@@ -60,6 +60,15 @@ def _ranking(id: str, measure: Measure, says: str, experiment: str = "fig1_flick
     where = where if experiment == "fig1_flickr8k" else "extension of section 6.1"
     arms = (arm("ln", 128, **more), arm("none", 128, **more))
     return Claim(f"6.1{id}", where, f"Order embeddings: layer normalisation {says}.", experiment, measure, arms)
+
+
+def _reading(id: str, measure: Measure, says: str, other: str) -> Claim:
+    """A claim on the curves of Figure 2: layer normalisation against another arm."""
+    arms = (arm("ln", 64), arm(other, 64))
+    return Claim(f"6.2{id}", "section 6.2, Figure 2", f"Question answering: LN-LSTM {says}.", "fig2", measure, arms)
+
+
+GAINS = (0.01, 0.1, 0.5, 1.0, 2.0)
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -131,6 +140,27 @@ CLAIMS: tuple[Claim, ...] = (
         "fig6",
         Faster("train/nll"),
         (arm("ln", 128), arm("none", 128)),
+    ),
+    _reading("a", BetterAtBest("valid/error"), "has a lower best error than LSTM", "none"),
+    _reading("b", BetterAtBest("valid/error"), "has a lower best error than BN-LSTM", "bn"),
+    _reading("c", BetterAtBest("valid/error"), "has a lower best error than BN-everywhere", "bn_everywhere"),
+    _reading("d", Faster("valid/error"), "needs fewer updates than LSTM to an equal error", "none"),
+    _reading("e", Faster("valid/nll"), "needs fewer updates than LSTM to an equal NLL", "none"),
+    Claim(
+        "6.2f",
+        "section 6.2",
+        "Question answering: the best error of LN-LSTM is lower with an initial gain of 1 than of 0.1.",
+        "gain_sensitivity",
+        BetterAtBest("valid/error"),
+        tuple(arm("ln", 64, **{"norm.gain": gain}) for gain in (1.0, 0.1)),
+    ),
+    Claim(
+        "6.2g",
+        "extension of section 6.2",
+        "Question answering: the best error hangs less on the initial gain under layer than under batch normalisation.",
+        "gain_sensitivity",
+        Steadier("valid/error"),
+        tuple(arm(norm, 64, **{"norm.gain": gain}) for norm in ("ln", "bn") for gain in GAINS),
     ),
     _permuted("a", 100, "none", Faster("valid/accuracy"), "needs fewer updates than the plain one"),
     _permuted("b", 100, "none", Faster("valid/accuracy", "seconds"), "needs less training time than the plain one"),

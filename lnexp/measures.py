@@ -78,6 +78,23 @@ class Better(Measure):
 
 
 @dataclass(frozen=True)
+class BetterAtBest(Measure):
+    """The first arm's best value is better than the second's."""
+
+    metric: str
+
+    def contrast(self, runs: Sequence[Series]) -> float:
+        return runs[1].best() - runs[0].best()
+
+    def shown(self, contrast: float) -> float:
+        return contrast
+
+    @property
+    def meaning(self) -> str:
+        return f"lead in best {self.metric}"
+
+
+@dataclass(frozen=True)
 class Ahead(Measure):
     """The first arm is better than the second after equally many updates, on average over the run."""
 
@@ -136,3 +153,23 @@ class LosesLess(Measure):
     @property
     def meaning(self) -> str:
         return f"smaller loss of {self.metric}"
+
+
+@dataclass(frozen=True)
+class Steadier(Measure):
+    """Over the five settings of the first five arms, best values lie closer together than over those of the last five."""
+
+    metric: str
+    arms: ClassVar[int] = 10
+
+    def contrast(self, runs: Sequence[Series]) -> float:
+        best = np.array([run.best() for run in runs]).reshape(2, 5)
+        first, second = np.ptp(best, axis=1)
+        return float(second - first)
+
+    def shown(self, contrast: float) -> float:
+        return contrast
+
+    @property
+    def meaning(self) -> str:
+        return f"smaller spread of best {self.metric}"

@@ -14,8 +14,15 @@ from lnexp import paths
 from lnexp.results import SCALES, load
 from lnexp.stats import interval
 
-NAMES = {"none": "no normalisation", "bn": "batch norm", "ln": "layer norm", "wn": "weight norm", "rms": "RMS norm"}
-COLOURS = {"none": "#555555", "bn": "#d95f02", "ln": "#1b6ca8", "wn": "#7a5195", "rms": "#2a9d60"}
+NAMES = {
+    "none": "no normalisation",
+    "bn": "batch norm",
+    "bn_everywhere": "batch norm everywhere",
+    "ln": "layer norm",
+    "wn": "weight norm",
+    "rms": "RMS norm",
+}
+COLOURS = {"none": "#555555", "bn": "#d95f02", "bn_everywhere": "#e6a817", "ln": "#1b6ca8", "wn": "#7a5195", "rms": "#2a9d60"}
 
 STYLE: dict = {
     "figure.dpi": 130,

@@ -71,8 +71,33 @@ def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def write_questions(folder: Path, sizes: dict[str, int]) -> None:
+    """Questions in DeepMind's format: who beats, meets, ... whom, in sentences of different lengths."""
+    random = np.random.default_rng(0)
+    for split, n in sizes.items():
+        (folder / split).mkdir()
+        for k in range(n):
+            told = []
+            for verb in random.permutation(("beats", "meets", "sees", "calls", "helps", "leaves"))[: random.integers(2, 5)]:
+                who, whom = random.choice(8, 2, replace=False)
+                told.append((f"@entity{who}", verb, f"@entity{whom}"))
+            passage = " ".join(" ".join([*t, *["again"] * random.integers(0, 4), "."]) for t in told)
+            who, verb, whom = told[random.integers(len(told))]
+            names = "\n".join(f"@entity{e}:name {e}" for e in range(8))
+            text = f"http://x\n\n{passage}\n\n@placeholder {verb} {whom}\n\n{who}\n\n{names}\n"
+            (folder / split / f"{k:04}.question").write_text(text)
+
+
+@pytest.fixture(scope="session")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of CNN questions: 300 + 70 + 5 of them."""
+    folder = tmp_path_factory.mktemp("asked")
+    write_questions(folder, {"training": 300, "validation": 70, "test": 5})
+    return folder
+
+
 @pytest.fixture
-def smoke_of(digits: Path, captioned: Path, tmp_path: Path) -> dict[str, list[str]]:
+def smoke_of(digits: Path, captioned: Path, asked: Path, tmp_path: Path) -> dict[str, list[str]]:
     """For each task, overrides of a run that takes a second, writes into a folder of the test's own, and needs no network."""
     common = ["scale=smoke", f"results_dir={tmp_path}/results", f"data_dir={tmp_path}"]
     idx = ["data=idx", f"data.root={digits}"]
@@ -80,6 +105,7 @@ def smoke_of(digits: Path, captioned: Path, tmp_path: Path) -> dict[str, list[st
         "mnist": ["task=mnist", *idx, *common],
         "permuted_mnist": ["task=permuted_mnist", *idx, *common],
         "order_embeddings": ["task=order_embeddings", "data=karpathy", "data.set=tiny", f"data.root={captioned}", *common],
+        "question_answering": ["task=question_answering", "data=cnn", f"data.root={asked}", *common],
     }
 
 

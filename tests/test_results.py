@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from lnexp import claims, config, paths, results, run
 from lnexp.claims import CLAIMS, Claim, arm, contrasts, decide, ledger
-from lnexp.measures import Ahead, Better, Faster, LosesLess, Measure, Series
+from lnexp.measures import Ahead, Better, BetterAtBest, Faster, LosesLess, Measure, Series, Steadier
 from lnexp.report import report
 
 
@@ -170,6 +170,20 @@ def test_ahead_is_the_mean_lead_over_the_run() -> None:
 def test_loses_less() -> None:
     c = claim(LosesLess("test/error"), arm("ln", 4), arm("ln", 128), arm("bn", 4), arm("bn", 128))
     frame = made_up({("ln", 4): [[2.0]], ("ln", 128): [[1.5]], ("bn", 4): [[4.0]], ("bn", 128): [[1.0]]})
+    assert contrasts(c, frame)[0] == pytest.approx(3.0 - 0.5)
+
+
+def test_better_at_best_forgets_how_a_run_ends() -> None:
+    c = claim(BetterAtBest("test/error"), arm("ln", 4), arm("bn", 4))
+    frame = made_up({("ln", 4): [[3.0, 1.0, 9.0]], ("bn", 4): [[3.0, 2.0, 2.0]]})
+    assert contrasts(c, frame)[0] == pytest.approx(1.0)
+
+
+def test_steadier_compares_the_spread_of_best_values_over_settings() -> None:
+    sizes = (1, 2, 3, 4, 5)  # batch sizes stand for the settings
+    c = claim(Steadier("test/error"), *(arm(norm, size) for norm in ("ln", "bn") for size in sizes))
+    best = {"ln": (2.0, 2.5, 2.1, 2.2, 2.3), "bn": (1.0, 4.0, 2.0, 2.0, 2.0)}
+    frame = made_up({(norm, size): [[9.0, value]] for norm in best for size, value in zip(sizes, best[norm], strict=True)})
     assert contrasts(c, frame)[0] == pytest.approx(3.0 - 0.5)
 
 

@@ -35,6 +35,7 @@ class Norm:
     """
 
     name = "none"
+    cells = "none"  # what recurrent cells do with it: none | bn | ln | rms
     shifts = False  # adds a bias after normalising, so that the linear layer in front of it needs none (equation 5)
 
     def __init__(self, eps: float = 1e-5, gain: float | None = None) -> None:
@@ -45,6 +46,13 @@ class Norm:
 
     def dense(self, n: int) -> nn.Module:
         """The module that normalises summed inputs a_BN of a fully connected layer; it returns the same shape."""
+        return nn.Identity()
+
+    def term(self, n: int) -> nn.Module:
+        """The module that normalises one of the terms a_BN which a model with recurrent layers adds up outside of them.
+
+        Only BN-everywhere does it (paper section 6.2).
+        """
         return nn.Identity()
 
     def weight(self, layer: nn.Module, name: str = "weight") -> nn.Module:
@@ -61,7 +69,7 @@ class Norm:
 class LayerNorm(Norm):
     """Layer normalisation: mean and variance over the units of a layer, one case at a time (equations 3 and 4)."""
 
-    name = "ln"
+    name = cells = "ln"
     shifts = True
 
     def dense(self, n: int) -> nn.Module:
@@ -73,7 +81,7 @@ class LayerNorm(Norm):
 class RMSNorm(Norm):
     """Root mean square normalisation (Zhang and Sennrich 2019): layer normalisation without the centring."""
 
-    name = "rms"
+    name = cells = "rms"
     shifts = True
 
     def dense(self, n: int) -> nn.Module:
@@ -113,7 +121,7 @@ class BatchNorm(Norm):
         momentum: weight of the newest batch in the running averages.
     """
 
-    name = "bn"
+    name = cells = "bn"
     shifts = True
 
     def __init__(
@@ -154,7 +162,21 @@ class BatchNorm(Norm):
 
     def check_batch(self, batch_size: int) -> None:
         if batch_size < 2:
-            raise ValueError(f"batch_size={batch_size}: norm=bn needs at least 2 cases to have a variance")
+            raise ValueError(f"batch_size={batch_size}: norm={self.name} needs at least 2 cases to have a variance")
+
+
+class BatchNormEverywhere(BatchNorm):
+    """Batch normalisation that a model with recurrent layers also applies outside of them (Cooijmans et al. 2016, section 5.4).
+
+    There its gain starts as inside them, at 0.1. Models without recurrent layers do as under `BatchNorm`.
+    """
+
+    name = "bn_everywhere"
+
+    def term(self, n: int) -> nn.Module:
+        layer = BatchDense(n, self.eps, self.momentum, self.unbiased_up_to)
+        nn.init.constant_(layer.weight, self.step_gain)
+        return layer
 
 
 class BatchDense(nn.BatchNorm1d):
@@ -178,4 +200,4 @@ class BatchDense(nn.BatchNorm1d):
         return F.batch_norm(a_BN, self.running_mean, self.running_var, gain, self.bias, True, share, self.eps * k)
 
 
-NORMS: dict[str, type[Norm]] = {n.name: n for n in (Norm, BatchNorm, LayerNorm, WeightNorm, RMSNorm)}
+NORMS: dict[str, type[Norm]] = {n.name: n for n in (Norm, BatchNorm, LayerNorm, WeightNorm, RMSNorm, BatchNormEverywhere)}

@@ -96,8 +96,7 @@ class Recurrent(nn.Module):
         if dropout and num_layers == 1:
             warnings.warn(f"dropout={dropout} is between layers: with num_layers=1 it does nothing", stacklevel=3)
         self.norm = norm_of(norm)
-        inside = "none" if self.norm.name == "wn" else self.norm.name  # weight normalisation is done to the weights
-        self.cell = Cell(self.kind, inside, self.norm.eps, per_gate, **form)
+        self.cell = Cell(self.kind, self.norm.cells, self.norm.eps, per_gate, **form)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional
         self.state_std, self.forget_bias = state_std, forget_bias
