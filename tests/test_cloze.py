@@ -202,8 +202,8 @@ def test_matchers_against_a_plain_transcription() -> None:
         ({"name": "bbc_close"}, r"data=bbc_close: allowed are bbc_cloze, cbt, cnn, novels; did you mean bbc_cloze\?"),
         ({"permute": "exampel"}, r"data\.permute=exampel: allowed are batch, example; did you mean example\?"),
         ({"vocabulary_size": 0}, r"data\.vocabulary_size=0: must be a whole number of words, 1 or more"),
-        ({"keep": 0}, r"data\.keep=0: must be a probability, above 0 and at most 1"),
-        ({"replace": 1.5}, r"data\.replace=1\.5: must be a probability, 0 or more and at most 1"),
+        ({"keep": "half"}, r"data\.keep=half: must be a probability, from 0 to 1"),
+        ({"replace": 1.5}, r"data\.replace=1\.5: must be a probability, from 0 to 1"),
         ({"entities": 3}, r"data\.entities=3: must be a whole number, 4 or more"),
     ],
 )

@@ -167,11 +167,11 @@ NOVELS = {
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    """Four books, two of them in an archive, one of those a copy."""
+    """Four books, two of equal name, two in an archive, one of those a copy."""
     folder = tmp_path / "books"
     (folder / "deep").mkdir(parents=True)
     (folder / "one.txt").write_text(story(1))
-    (folder / "deep" / "two.txt").write_text(story(2))
+    (folder / "deep" / "one.txt").write_text(story(2))
     with tarfile.open(folder / "more.tar.xz", "w:xz") as archive:
         for name, text in (("../../three.txt", story(3)), ("copy.txt", story(1) + story(4, 9)), ("notes.md", "no book")):
             member = tarfile.TarInfo(name)

@@ -87,9 +87,10 @@ def _check(data: Mapping[str, Any]) -> None:
         raise UserError(f"data.vocabulary_size={data['vocabulary_size']}: must be a whole number of words, 1 or more")
     if "entities" in data and (not isinstance(data["entities"], int) or data["entities"] < NAMES):
         raise UserError(f"data.entities={data['entities']}: must be a whole number, {NAMES} or more")
-    for key, lowest in (("keep", "above 0"), ("replace", "0 or more")):
-        if key in data and not (0 <= data[key] <= 1 and (data[key] or key == "replace")):
-            raise UserError(f"data.{key}={data[key]}: must be a probability, {lowest} and at most 1")
+    for key in ("keep", "replace"):
+        value = data.get(key, 1)
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise UserError(f"data.{key}={value}: must be a probability, from 0 to 1")
 
 
 def _write(prepared: Prepared, folder: Path) -> None:
