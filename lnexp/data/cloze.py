@@ -22,6 +22,7 @@ from lnexp.checkpoint import write_whole
 from lnexp.data import cloze_bbc, cloze_cbt, cloze_cnn, cloze_novels
 from lnexp.data.cloze_baselines import baselines
 from lnexp.data.cloze_batches import ENTITY, PLACEHOLDER, ClozeBatches, Paraphrase, Questions
+from lnexp.data.cloze_built import NAMES
 from lnexp.data.cloze_draft import Prepared
 from lnexp.data.text import Sequences, Vocabulary
 from lnexp.errors import UserError, unknown
@@ -84,9 +85,12 @@ def _check(data: Mapping[str, Any]) -> None:
         raise unknown("data.permute", data["permute"], PERMUTE)
     if not isinstance(data["vocabulary_size"], int) or data["vocabulary_size"] < 1:
         raise UserError(f"data.vocabulary_size={data['vocabulary_size']}: must be a whole number of words, 1 or more")
-    for key, lowest in (("keep", "above 0"), ("replace", "0 or more")):
-        if key in data and not (0 <= data[key] <= 1 and (data[key] or key == "replace")):
-            raise UserError(f"data.{key}={data[key]}: must be a probability, {lowest} and at most 1")
+    if "entities" in data and (not isinstance(data["entities"], int) or data["entities"] < NAMES):
+        raise UserError(f"data.entities={data['entities']}: must be a whole number, {NAMES} or more")
+    for key in ("keep", "replace"):
+        value = data.get(key, 1)
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise UserError(f"data.{key}={value}: must be a probability, from 0 to 1")
 
 
 def _write(prepared: Prepared, folder: Path) -> None:

