@@ -40,7 +40,7 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
     values = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(values, dict)
     values = {k: v for k, v in values.items() if k not in MACHINE}
-    values["data"] = {k: v for k, v in values["data"].items() if k != "root"}  # the same set may lie anywhere
+    values["data"] = {k: v for k, v in values["data"].items() if not k.endswith("root")}  # the same set may lie anywhere
     values["revision"] = TASKS[cfg.task.name].revision
     return without_nulls(values)
 

@@ -50,9 +50,9 @@ class Measure(ABC):
     def contrast(self, runs: Sequence[Series]) -> float:
         """Positive where the first arm does what the paper says of it."""
 
-    @abstractmethod
     def shown(self, contrast: float) -> float:
         """The contrast as the number that a reader sees."""
+        return contrast
 
     @property
     @abstractmethod
@@ -69,9 +69,6 @@ class Better(Measure):
     def contrast(self, runs: Sequence[Series]) -> float:
         return runs[1].late() - runs[0].late()
 
-    def shown(self, contrast: float) -> float:
-        return contrast
-
     @property
     def meaning(self) -> str:
         return f"lead in {self.metric}"
@@ -85,9 +82,6 @@ class BetterAtBest(Measure):
 
     def contrast(self, runs: Sequence[Series]) -> float:
         return runs[1].best() - runs[0].best()
-
-    def shown(self, contrast: float) -> float:
-        return contrast
 
     @property
     def meaning(self) -> str:
@@ -105,9 +99,6 @@ class Ahead(Measure):
         x = np.unique(np.concatenate([first.updates, second.updates]))
         x = x[x >= max(first.updates[0], second.updates[0])]  # past the end of a run that diverged, its last value stands
         return float((np.interp(x, second.updates, second.value) - np.interp(x, first.updates, first.value)).mean())
-
-    def shown(self, contrast: float) -> float:
-        return contrast
 
     @property
     def meaning(self) -> str:
@@ -147,9 +138,6 @@ class LosesLess(Measure):
     def contrast(self, runs: Sequence[Series]) -> float:
         return (runs[2].late() - runs[3].late()) - (runs[0].late() - runs[1].late())
 
-    def shown(self, contrast: float) -> float:
-        return contrast
-
     @property
     def meaning(self) -> str:
         return f"smaller loss of {self.metric}"
@@ -166,9 +154,6 @@ class Steadier(Measure):
         best = np.array([run.best() for run in runs]).reshape(2, 5)
         first, second = np.ptp(best, axis=1)
         return float(second - first)
-
-    def shown(self, contrast: float) -> float:
-        return contrast
 
     @property
     def meaning(self) -> str:

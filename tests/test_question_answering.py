@@ -255,7 +255,7 @@ def test_measures_by_hand(answers: str, overrides: list[str]) -> None:
             wrong_among += max(among, key=lambda e: float(logits_A[e - first])) != answer
             nll -= float(torch.log_softmax(logits_A, 0)[answer - first])
             n += 1
-        losses.append(float(task.loss(model, batch)) * len(logits_BA))
+        losses.append(task.loss(model, batch).item() * len(logits_BA))
     measured = task.evaluate(model, "valid")
     assert measured["error"] == pytest.approx(wrong / n)
     assert measured["candidate_error"] == pytest.approx(wrong_among / n)
@@ -328,7 +328,7 @@ def test_a_run_can_be_asked(overrides: list[str], tmp_path: Path) -> None:
 
     wrong = subprocess.run([*ask, str(tmp_path)], capture_output=True, text=True)
     assert wrong.returncode == 2
-    assert wrong.stderr == f"{tmp_path}: not the folder of a run, it has no config.yaml\n"
+    assert wrong.stderr == f"error: {tmp_path}: not the folder of a run, which holds config.yaml\n"
 
 
 def test_words_are_placed_within_lines_and_in_order() -> None:

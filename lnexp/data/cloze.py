@@ -32,7 +32,7 @@ __all__ = ["ENTITY", "PLACEHOLDER", "ClozeBatches", "ClozeSet", "Paraphrase", "Q
 REVISION = 1  # of what is prepared: raise it when a change of code changes the questions
 SOURCES = {"bbc_cloze": cloze_bbc, "novels": cloze_novels, "cnn": cloze_cnn, "cbt": cloze_cbt}
 PERMUTE = ("batch", "example")
-DRAWN = ("keep", "replace", "permute", "root", "test")  # keys that what is prepared does not depend on, files apart
+DRAWN = ("keep", "replace", "permute", "root", "test_root", "set")  # keys that what is prepared does not depend on, files apart
 SPLITS = ("train", "valid", "test")
 
 

@@ -27,7 +27,7 @@ TEST_TITLE = "_BOOK_TITLE_"  # begins the line before each book of cbt_test.txt,
 
 def identity(data: Mapping[str, Any]) -> list[object]:
     """What the set follows from, apart from the keys of `data`: its files."""
-    return [stamps(files(data["root"])), stamps([test_file(data["test"])] if data["test"] else [])]
+    return [stamps(files(data["root"])), stamps([test_file(data["test_root"])] if data["test_root"] else [])]
 
 
 def files(root: str | Path) -> list[Path]:
@@ -49,7 +49,7 @@ def test_file(test: str | Path) -> Path:
     path = Path(test).expanduser()
     if not path.is_file():
         raise UserError(
-            f"data.test={test}: there is no such file; it should hold books, a line '{TEST_TITLE} : title' before each"
+            f"data.test_root={test}: there is no such file; it should hold books, a line '{TEST_TITLE} : title' before each"
         )
     return path
 
@@ -87,7 +87,7 @@ def prepare(data: Mapping[str, Any], data_dir: Path) -> Prepared:
     if len(books) < 2:
         raise UserError(f"data.root={data['root']}: holds {len(books)} books; 2 or more are needed, to train and to validate")
     valid = held_out(books, VALID, lambda name: fold(0, "novels", name))
-    test = read_test(test_file(data["test"])) if data["test"] else []
+    test = read_test(test_file(data["test_root"])) if data["test_root"] else []
     counts, seen = Counter[str](), Seen()
     in_order = [("test", text) for _, text in test]
     in_order += [("valid", books[name]) for name in sorted(valid)]

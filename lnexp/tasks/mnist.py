@@ -75,7 +75,7 @@ class MNIST(Task):
         for hidden in self.hidden_sizes:
             layers += [*linear(size, hidden, norm), nn.ReLU()]
             size = hidden
-        layers += linear(size, CLASSES, norm if norm.name in self.output_norm else Norm())
+        layers += linear(size, CLASSES, norm if {norm.name, norm.cells} & set(self.output_norm) else Norm())
         return nn.Sequential(*layers)
 
     def batches(
