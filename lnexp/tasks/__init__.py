@@ -4,7 +4,8 @@ from lnexp.tasks.base import Batch, Batches, Curve, Task
 from lnexp.tasks.mnist import MNIST
 from lnexp.tasks.order_embeddings import OrderEmbeddings
 from lnexp.tasks.permuted_mnist import PermutedMNIST
+from lnexp.tasks.skip_thoughts import SkipThoughts
 
-TASKS: dict[str, type[Task]] = {t.name: t for t in (MNIST, PermutedMNIST, OrderEmbeddings)}
+TASKS: dict[str, type[Task]] = {t.name: t for t in (MNIST, PermutedMNIST, OrderEmbeddings, SkipThoughts)}
 
 __all__ = ["TASKS", "Batch", "Batches", "Curve", "Task"]
