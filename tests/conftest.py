@@ -96,8 +96,26 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def storied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six books of 250 sentences of three to six words, each about the same animal as the one before it or the next animal."""
+    folder = tmp_path_factory.mktemp("books")
+    random = np.random.default_rng(0)
+    animals, deeds = ("cat", "dog", "owl", "fox", "hen"), ("runs", "sleeps", "sings", "hides")
+    for book in range(6):
+        about = random.integers(0, 2, 250).cumsum() % len(animals)
+        text = []
+        for animal in about:
+            adjectives = ["the", "old", "red"][: random.integers(0, 4)]
+            text.append(" ".join([*adjectives, animals[animal], random.choice(deeds)]).capitalize() + ".")
+        (folder / f"book{book}.txt").write_text(" ".join(text))
+    return folder
+
+
 @pytest.fixture
-def smoke_of(digits: Path, captioned: Path, asked: Path, tmp_path: Path) -> dict[str, list[str]]:
+def smoke_of(
+    digits: Path, captioned: Path, asked: Path, storied: Path, tmp_path: Path
+) -> dict[str, list[str]]:
     """For each task, overrides of a run that takes a second, writes into a folder of the test's own, and needs no network."""
     common = ["scale=smoke", f"results_dir={tmp_path}/results", f"data_dir={tmp_path}"]
     idx = ["data=idx", f"data.root={digits}"]
@@ -106,6 +124,7 @@ def smoke_of(digits: Path, captioned: Path, asked: Path, tmp_path: Path) -> dict
         "permuted_mnist": ["task=permuted_mnist", *idx, *common],
         "order_embeddings": ["task=order_embeddings", "data=karpathy", "data.set=tiny", f"data.root={captioned}", *common],
         "question_answering": ["task=question_answering", "data=cnn", f"data.root={asked}", *common],
+        "skip_thoughts": ["task=skip_thoughts", "data=books", f"data.root={storied}", *common],
     }
 
 

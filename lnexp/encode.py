@@ -1,0 +1,163 @@
+"""Sentences to vectors with an encoder that task=skip_thoughts has trained (paper 6.3).
+
+    python -m lnexp.encode RUN < sentences.txt > vectors.npy        RUN: the folder of a run; a sentence a line
+
+    encoder = lnexp.load_encoder("results/runs/skip_thoughts/ln-b64-s0-0123abcd")
+    vectors = encoder.encode(["A dog barks.", "Nobody hears it."])
+
+Shapes: T words of the longest sentence, B sentences in a batch, N sentences, D units of a word, H units of the encoder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from lnexp import checkpoint
+from lnexp.config import make_norm
+from lnexp.data.text import Sequences, Vocabulary, bucketed, tokenize
+from lnexp.errors import UserError
+from lnexp.nn import GRU, Norm
+
+if TYPE_CHECKING:
+    from lnexp.data.word_vectors import WordVectors
+
+BATCH = 128
+
+
+class SentenceEncoder(nn.Module):
+    """(words_TB, lengths_B) -> the last state [1, B, H] of a GRU over embedded words.
+
+    The words are part of its state, as the bytes of a JSON list: wherever the weights go, what they mean goes with them.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, word_size: int, hidden_size: int, max_words: int, norm: Norm) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.embedding = nn.utils.skip_init(nn.Embedding, len(vocabulary), word_size)
+        self.rnn = GRU(word_size, hidden_size, norm=norm, max_t=max_words)
+        listed = json.dumps(vocabulary.words, ensure_ascii=False).encode()
+        self.register_buffer("words", torch.frombuffer(bytearray(listed), dtype=torch.uint8))
+
+    def forward(self, words_TB: Tensor, lengths_B: Tensor) -> Tensor:
+        return self.rnn(self.embedding(words_TB), lengths=lengths_B)[1]
+
+    @torch.no_grad()
+    def vectors(self, sentences: Sequence[Sequence[str]], published: WordVectors | None = None) -> np.ndarray:
+        """Sentences of words -> float32 [N, H], in their order. They go through the GRU by length.
+
+        Args:
+            sentences: none of them empty.
+            published: vectors from which those of unknown words are guessed (vocabulary expansion); None: they are UNKNOWN.
+        """
+        vocabulary, table_VD = self.vocabulary, self.embedding.weight
+        if published is not None:
+            from lnexp.data.word_vectors import expand
+
+            wanted = {word for sentence in sentences for word in sentence}
+            new, new_WD = expand(vocabulary.words, table_VD.cpu().numpy(), published, wanted)
+            vocabulary = Vocabulary([*vocabulary.words, *new])
+            table_VD = torch.cat([table_VD, torch.from_numpy(new_WD).to(table_VD)])
+        numbers = Sequences.of([vocabulary.encode(sentence, end=False) for sentence in sentences])
+        out_NH = np.empty((len(numbers), self.rnn.hidden_size), np.float32)
+        for index_B in bucketed(numbers.lengths_N, BATCH):
+            words_TB, lengths_B = numbers.padded(index_B, str(table_VD.device))
+            _, last_1BH = self.rnn(nn.functional.embedding(words_TB, table_VD), lengths=lengths_B)
+            out_NH[index_B] = last_1BH[0].float().cpu().numpy()
+        return out_NH
+
+
+class Encoder:
+    """A trained encoder for use: `encode` turns sentences into vectors.
+
+    Args:
+        module: in evaluation mode.
+        published: vectors for vocabulary expansion; None: unknown words are all alike.
+    """
+
+    def __init__(self, module: SentenceEncoder, published: WordVectors | None = None) -> None:
+        self.module, self.published = module, published
+
+    @classmethod
+    def load(cls, run: str | Path, published: WordVectors | None = None) -> Encoder:
+        """The encoder of a run's latest checkpoint. Nothing but the run's folder is needed.
+
+        Raises:
+            UserError: the folder is no run of task=skip_thoughts, or it has no checkpoint that can be read.
+        """
+        folder = Path(run)
+        if not (folder / "config.yaml").is_file():
+            raise UserError(f"{run}: not the folder of a run (no config.yaml in it)")
+        cfg = OmegaConf.load(folder / "config.yaml")
+        assert isinstance(cfg, DictConfig)
+        if cfg.task.name != "skip_thoughts":
+            raise UserError(f"{run}: a run of task={cfg.task.name}; encoders come from task=skip_thoughts")
+        state = checkpoint.load(folder / checkpoint.LATEST) or checkpoint.load(folder / checkpoint.BEFORE)
+        if state is None:
+            raise UserError(f"{run}: no checkpoint in it that can be read; make it with python train.py task=skip_thoughts ...")
+        weights = {name.removeprefix("encoder."): w for name, w in state["model"].items() if name.startswith("encoder.")}
+        vocabulary = Vocabulary(json.loads(weights["words"].numpy().tobytes()))
+        task = cfg.task
+        module = SentenceEncoder(vocabulary, task.word_size, task.hidden_size, task.max_words, make_norm(cfg))
+        module.load_state_dict(weights)
+        return cls(module.eval(), published)
+
+    def encode(self, sentences: Sequence[str] | Sequence[Sequence[str]], normalise: bool = False) -> np.ndarray:
+        """Sentences -> float32 [N, H], row for row.
+
+        Args:
+            sentences: texts, which are split as the training text was, or lists of words.
+            normalise: scale every vector to length 1.
+
+        Raises:
+            UserError: a sentence without a word.
+        """
+        words = [tokenize(s) if isinstance(s, str) else list(s) for s in sentences]
+        for number, sentence in enumerate(words, 1):
+            if not sentence:
+                raise UserError(f"sentence {number} has no words: {sentences[number - 1]!r}")
+        vectors_NH = self.module.vectors(words, self.published)
+        return vectors_NH / np.linalg.norm(vectors_NH, axis=1, keepdims=True) if normalise else vectors_NH
+
+
+def main(given: list[str] | None = None) -> int:
+    """The command: 0 when all is well, 2 after a mistake of the user, told in one line."""
+    parser = argparse.ArgumentParser(prog="python -m lnexp.encode", description="Sentences, one a line, to a NumPy array.")
+    parser.add_argument("run", metavar="RUN", help="the folder of a finished run of task=skip_thoughts")
+    parser.add_argument("--normalise", action="store_true", help="scale every vector to length 1")
+    parser.add_argument("--expand", metavar="DATA_DIR", type=Path, help="guess unknown words from GloVe, kept in this folder")
+    arguments = parser.parse_args(given)
+    try:
+        if sys.stdout.isatty():
+            raise UserError("the array would go to the terminal: add > vectors.npy")
+        published = None
+        if arguments.expand is not None:
+            from lnexp.data import word_vectors
+
+            published = word_vectors.load(arguments.expand)
+        encoder = Encoder.load(arguments.run, published)
+        try:
+            lines = sys.stdin.buffer.read().decode("utf-8").split("\n")
+        except UnicodeDecodeError as error:
+            raise UserError(f"the sentences are not UTF-8 ({error})") from error
+        array = io.BytesIO()  # np.save cannot write to a pipe
+        np.save(array, encoder.encode(lines[:-1] if lines[-1] == "" else lines, arguments.normalise))
+        sys.stdout.buffer.write(array.getbuffer())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

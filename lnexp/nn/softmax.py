@@ -1,0 +1,86 @@
+"""A softmax over many words and its cross-entropy, the logits of all rows never being there at once.
+
+Shapes: N rows, H units, V words; C rows of one chunk.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+LIMIT = 2**26  # bytes of logits that are held at once, unless a single row needs more
+
+
+def linear_cross_entropy(h_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, target_N: Tensor, limit: int = LIMIT) -> Tensor:
+    """The negative log-likelihood of some words, summed: -sum_n log softmax(W h_n + b)[target_n].
+
+    Equal to torch's `cross_entropy(linear(h, W, b), target, reduction="sum")` to rounding. The rows are taken in chunks, and the
+    gradients of a chunk are computed while its probabilities are at hand, so that one buffer [C, V] takes the place of several
+    [N, V]. Differentiable once.
+
+    Args:
+        h_NH, weight_VH, bias_V: float32 or float64, all of one kind and on one device.
+        target_N: int64, 0 to V - 1.
+        limit: bytes that the buffer may take.
+
+    Raises:
+        ValueError: shapes or kinds do not fit.
+    """
+    if h_NH.dim() != 2 or target_N.shape != h_NH.shape[:1] or weight_VH.shape != (len(bias_V), h_NH.shape[1]):
+        shapes = [tuple(t.shape) for t in (h_NH, weight_VH, bias_V, target_N)]
+        raise ValueError(f"shapes {shapes}: must be (N, H), (V, H), (V,), (N,)")
+    if h_NH.dtype not in (torch.float32, torch.float64) or not h_NH.dtype == weight_VH.dtype == bias_V.dtype:
+        raise ValueError(f"{h_NH.dtype}, {weight_VH.dtype}, {bias_V.dtype}: must all be float32 or all float64")
+    rows = max(1, limit // (len(bias_V) * h_NH.element_size()))
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (h_NH, weight_VH, bias_V)):
+        return LinearCrossEntropy.apply(h_NH, weight_VH, bias_V, target_N, rows)
+    return chunked(h_NH, weight_VH, bias_V, target_N, rows)
+
+
+class LinearCrossEntropy(torch.autograd.Function):
+    """`linear_cross_entropy` with chunks of so many rows; all of the backward pass but one factor is done in the forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, h_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, target_N: Tensor, rows: int) -> Tensor:
+        gradients = torch.empty_like(h_NH), torch.zeros_like(weight_VH), torch.zeros_like(bias_V)
+        ctx.save_for_backward(*gradients)
+        return chunked(h_NH, weight_VH, bias_V, target_N, rows, gradients)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
+        return *(gradient * factor for gradient in ctx.saved_tensors), None, None
+
+
+@torch.no_grad()
+def chunked(
+    h_NH: Tensor,
+    weight_VH: Tensor,
+    bias_V: Tensor,
+    target_N: Tensor,
+    rows: int,
+    gradients: tuple[Tensor, Tensor, Tensor] | None = None,
+) -> Tensor:
+    """The loss, chunk by chunk. `gradients`: of h (to be overwritten), weight and bias (to be added to); None: not wanted."""
+    buffer_CV = h_NH.new_empty(min(rows, len(h_NH)), len(bias_V))
+    loss_N = h_NH.new_empty(len(h_NH))
+    for first in range(0, len(h_NH), rows):
+        part = slice(first, first + rows)
+        h_CH, target_C1 = h_NH[part], target_N[part, None]
+        z_CV = torch.addmm(bias_V, h_CH, weight_VH.t(), out=buffer_CV[: len(h_CH)])
+        z_CV -= z_CV.amax(1, keepdim=True)
+        own_C1 = z_CV.gather(1, target_C1)
+        sum_C1 = z_CV.exp_().sum(1, keepdim=True)
+        loss_N[part] = (sum_C1.log() - own_C1)[:, 0]
+        if gradients is None:
+            continue
+        dh_NH, dweight_VH, dbias_V = gradients
+        z_CV /= sum_C1  # now the probabilities, and in the next line their difference from the truth
+        z_CV.scatter_add_(1, target_C1, -torch.ones_like(own_C1))
+        torch.mm(z_CV, weight_VH, out=dh_NH[part])
+        dweight_VH.addmm_(z_CV.t(), h_CH)
+        dbias_V += z_CV.sum(0)
+    return loss_N.sum()

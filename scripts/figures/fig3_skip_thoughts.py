@@ -1,0 +1,45 @@
+"""Figure 3: skip-thoughts, what sentence vectors are worth as training goes on, with and without LN (paper section 6.3)."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from lnexp.plotting import arms, figure_main, paper_curve, provenance
+
+PANELS = (  # of the paper's figure: panel, our measure, title, label of the axis
+    ("SICKr", "sick_pearson", "SICK, Pearson's r", "r x 100"),
+    ("SICKmse", "sick_mse", "SICK, mean squared error", "MSE x 100"),
+    ("MR", "mr_accuracy", "MR", "accuracy (%)"),
+    ("CR", "cr_accuracy", "CR", "accuracy (%)"),
+    ("SUBJ", "subj_accuracy", "SUBJ", "accuracy (%)"),
+    ("MPQA", "mpqa_accuracy", "MPQA", "accuracy (%)"),
+)
+PAPER = {"none": "base", "ln": "LN"}
+PAPER_UPDATES = 50_000  # between two evaluations, the unit of the paper's axis
+
+
+def draw(frame: pd.DataFrame) -> plt.Figure:
+    """Ours above, the paper's six panels below: other text, other sizes, so never on one axis. The loss is ours alone."""
+    figure, axes = plt.subplots(2, len(PANELS) + 1, figsize=(17, 5.2))
+    percent = frame["metric"].isin(["probes/sick_pearson", "probes/sick_mse"])
+    frame = frame.assign(value=frame["value"].where(~percent, 100 * frame["value"]))
+    arms(axes[0, 0], frame, "valid/nll", "step")
+    axes[0, 0].set(xlabel="update", ylabel="nats a word", title="validation NLL")
+    axes[0, 0].legend(loc="upper right")
+    axes[1, 0].axis("off")
+    for column, (panel, measure, title, label) in enumerate(PANELS, start=1):
+        ours, papers = axes[:, column]
+        if f"probes/{measure}" in set(frame["metric"]):
+            arms(ours, frame, f"probes/{measure}", "step")
+            ours.set(xlabel="update", ylabel=label, title=title)
+        else:
+            ours.set_axis_off()
+        for norm, curve in PAPER.items():
+            paper_curve(papers, panel, curve, norm, "Figure 3", scale=PAPER_UPDATES / 1000)
+        papers.set(xlabel="update (thousands)", ylabel=label, title=title)
+    axes[1, 1].legend(loc="lower right")
+    figure.suptitle(f"Skip-thoughts: above ours ({provenance(frame)}), below the paper's own curves on BookCorpus", fontsize=9)
+    return figure
+
+
+if __name__ == "__main__":
+    figure_main(__file__, "fig3", draw)

@@ -1,0 +1,128 @@
+"""A trained encoder in use: from Python and from the command line, wherever its run folder lies."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import lnexp
+from lnexp import checkpoint, paths
+from lnexp.config import compose, run_folder
+from lnexp.data.text import tokenize
+from lnexp.data.word_vectors import WordVectors
+from lnexp.encode import main
+from lnexp.errors import UserError
+from lnexp.run import run
+from tests.conftest import environ
+
+SENTENCES = ["The old red fox sings.", "cat runs .", "The zebra hides.", "The old owl sleeps."]
+
+
+@pytest.fixture(scope="module")
+def trained(storied: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short run, far from where it was made, its data gone."""
+    home = tmp_path_factory.mktemp("home")
+    given = ["task=skip_thoughts", "scale=smoke", "data=books", f"data.root={storied}", "wandb.mode=disabled"]
+    cfg = compose([*given, "max_updates=20", f"results_dir={home}/results", f"data_dir={home}/data"])
+    run(cfg)
+    moved = tmp_path_factory.mktemp("moved") / "run"
+    shutil.move(run_folder(cfg), moved)
+    shutil.rmtree(home)
+    return moved
+
+
+def test_vectors_are_those_of_each_sentence_alone(trained: Path) -> None:
+    """Whatever the order and the company."""
+    encoder = lnexp.load_encoder(trained)
+    vectors = encoder.encode(SENTENCES)
+    assert vectors.shape == (4, 16) and vectors.dtype == np.float32
+    module, state = encoder.module, checkpoint.load(trained / "ckpt.pt")
+    assert state is not None
+    assert torch.equal(module.embedding.weight, state["model"]["encoder.embedding.weight"])
+    for sentence, vector in zip(SENTENCES, vectors, strict=True):
+        numbers = torch.tensor([module.vocabulary.numbers.get(w, 1) for w in tokenize(sentence)])
+        h_1BH = module.rnn(module.embedding(numbers[:, None]))[1]
+        np.testing.assert_allclose(vector, h_1BH[0, 0].detach().numpy(), rtol=1e-5, atol=1e-6)
+    assert np.abs(vectors[0] - vectors[3]).max() > 1e-3
+
+
+def test_texts_words_and_normalised_vectors(trained: Path) -> None:
+    encoder = lnexp.load_encoder(str(trained))
+    vectors = encoder.encode(SENTENCES)
+    np.testing.assert_array_equal(vectors, encoder.encode([tokenize(s) for s in SENTENCES]))
+    np.testing.assert_allclose(np.linalg.norm(encoder.encode(SENTENCES, normalise=True), axis=1), 1, rtol=1e-5)
+    assert encoder.encode([]).shape == (0, 16)
+
+
+def test_unknown_words_can_be_guessed(trained: Path) -> None:
+    """Published vectors that are a linear map of the encoder's own: a published zebra that lies at the cat is read as a cat."""
+    module = lnexp.load_encoder(trained).module
+    own = module.embedding.weight.detach().numpy()
+    turned = own @ np.random.default_rng(0).normal(size=(12, 12))
+    words = [*module.vocabulary.words[2:], "zebra"]
+    published = WordVectors(words, np.vstack([turned[2:], turned[module.vocabulary.numbers["cat"]]]))
+    plain, guessing = lnexp.load_encoder(trained), lnexp.load_encoder(trained, published)
+    cat, zebra = guessing.encode(["the cat hides", "the zebra hides"])
+    np.testing.assert_allclose(zebra, cat, atol=1e-4)
+    np.testing.assert_allclose(cat, plain.encode(["the cat hides"])[0], atol=1e-6)
+    assert np.abs(plain.encode(["the zebra hides"])[0] - cat).max() > 1e-2
+
+
+def test_the_command(trained: Path) -> None:
+    given = [sys.executable, "-m", "lnexp.encode", str(trained), "--normalise"]
+    text = "\n".join(SENTENCES).encode() + b"\n"
+    done = subprocess.run(given, input=text, capture_output=True, env=environ(), cwd=paths.ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    wanted = lnexp.load_encoder(trained).encode(SENTENCES, normalise=True)
+    np.testing.assert_array_equal(np.load(io.BytesIO(done.stdout)), wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"A cat.\n\nA dog.\n", "error: sentence 2 has no words: ''"),
+        (b"A caf\xe9.\n", "error: the sentences are not UTF-8"),
+    ],
+)
+def test_mistakes_in_the_sentences_take_one_line(
+    text: bytes, says: str, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert main([str(trained)]) == 2
+    seen = capsys.readouterr()
+    assert seen.out == ""
+    (line,) = seen.err.splitlines()
+    assert line.startswith(says)
+
+
+def test_folders_that_hold_no_encoder(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not the folder of a run"):
+        lnexp.load_encoder(tmp_path)
+    (tmp_path / "config.yaml").write_text("task: {name: mnist}\n")
+    with pytest.raises(UserError, match="a run of task=mnist; encoders come from task=skip_thoughts"):
+        lnexp.load_encoder(tmp_path)
+    shutil.copy(trained / "config.yaml", tmp_path)
+    with pytest.raises(UserError, match="no checkpoint in it that can be read"):
+        lnexp.load_encoder(tmp_path)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(trained: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(trained, tmp_path / "run")
+    whole = (broken / "ckpt.pt").read_bytes()
+    (broken / "ckpt.pt").write_bytes(whole[: len(whole) // 2])
+    before = checkpoint.load(trained / "ckpt.prev.pt")
+    assert before is not None
+    weight = lnexp.load_encoder(broken).module.embedding.weight
+    assert torch.equal(weight, before["model"]["encoder.embedding.weight"])
+
+
+def test_importing_lnexp_does_not_import_torch() -> None:
+    code = "import lnexp, sys; assert callable(lnexp.load_encoder); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=environ(), cwd=paths.ROOT).returncode == 0
