@@ -1,6 +1,7 @@
-"""Logistic regression on sentence vectors, as in the paper's evaluation: C by cross-validation, never on the rows that are judged.
+"""Logistic regression on sentence vectors as in the paper's evaluation, C chosen by cross-validation, never on rows to be judged.
 
-Shapes: N sentences, D features, K costs, P problems (training sets), R classifiers (one, or one a class if there are more than two).
+Shapes: N sentences, D features, K costs, P problems (training sets), R classifiers (one, or one a class
+where there are more than two), S splits.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-GAP = 1e-2  # stop when Newton's estimate of the way to the optimum is below this, in nats over all rows
+GAP = 1e-3  # stop when Newton's estimate of the way to the optimum is below this, in nats over all rows
 NEWTON_STEPS, CG_STEPS, HALVINGS = 50, 20, 20
 
 
@@ -61,7 +61,7 @@ def _newton(x_ND: Tensor, y_NP: Tensor, train_NP: Tensor, ridge: float, w_DP: Te
         length_P = torch.ones_like(value_P)
         for _ in range(HALVINGS):
             tried_P = objective_P(w_DP + length_P * step_DP, z_NP + length_P * step_NP)
-            worse_P = tried_P > value_P + GAP / 10
+            worse_P = tried_P > value_P * (1 + 1e-6)  # as far as float32 can tell
             if not worse_P.any():
                 break
             length_P = torch.where(worse_P, length_P / 2, length_P)
