@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from lnexp.data import sentence_eval
 from lnexp.data.sentence_eval import Labelled, Related
-from lnexp.probes import bag_of_words, evaluate, logistic
+from lnexp.probes import bag_of_words, classification, evaluate, logistic
 from lnexp.probes.classification import accuracies
 from lnexp.probes.relatedness import relatedness_scores, soft_labels
 from tests.conftest import SHARED
@@ -56,7 +56,8 @@ def test_separable_classes_do_no_harm() -> None:
 
 
 @pytest.mark.parametrize(("classes", "train"), [(2, None), (3, 280)])
-def test_fast_is_the_protocol_within_0_3_points(classes: int, train: int | None) -> None:
+def test_fast_is_the_protocol_within_0_3_points(classes: int, train: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classification, "COSTS", (1.0, 16.0, 256.0))
     x_ND, label_N = classed(350, classes, seed=classes)
     fast, slow = (accuracies(x_ND, label_N, train, fast) for fast in (True, False))
     assert fast.shape == slow.shape == ((10,) if train is None else (1,))

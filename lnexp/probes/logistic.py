@@ -78,7 +78,7 @@ def _inverse(x_ND: Tensor, weight_N: Tensor, ridge: float) -> Callable[[Tensor],
         diagonal_D1 = x_ND.pow(2).t() @ weight_N[:, None] + ridge
         return lambda g_DP: g_DP / diagonal_D1
     hessian_DD = (x_ND.t() @ (weight_N[:, None] * x_ND)).double()
-    hessian_DD.diagonal().add_(ridge)
+    hessian_DD.diagonal().add_(ridge + 1e-6 * hessian_DD.diagonal().max())  # products in float32 may go below 0 by that
     factor_DD = torch.linalg.cholesky(hessian_DD).to(x_ND.dtype)
     return lambda g_DP: torch.cholesky_solve(g_DP, factor_DD)
 
