@@ -97,7 +97,9 @@ def test_stand_ins_come_from_the_package(tmp_path: Path, monkeypatch: pytest.Mon
             archive.writestr(SNIPPETS.format(kind), "id\tsentiment\ttext\r\n1\t0\tso so\n2\t-0.5\tBad\n3\t3.1\tGood !\r\n")
         questions = [f"{coarse}:fine Question {n} ?\n" for n in range(10) for coarse in ("HUM", "LOC")[n % 2 :: 2]]
         archive.writestr(QUESTIONS, "".join(questions + questions[:4]))
-    monkeypatch.setattr(sentence_eval, "WHEEL", replace(sentence_eval.WHEEL, sha256=hashlib.sha256(wheel.read_bytes()).hexdigest()))
+    monkeypatch.setattr(
+        sentence_eval, "WHEEL", replace(sentence_eval.WHEEL, sha256=hashlib.sha256(wheel.read_bytes()).hexdigest())
+    )
     monkeypatch.setattr(sentence_eval, "QUESTIONS_HELD_OUT", 3)
     sets = sentence_eval.load(None, tmp_path)
     assert list(sets) == ["mr", "cr", "trec"]

@@ -87,7 +87,11 @@ def load(root: str | Path | None, data_dir: Path, words: Words = tokenize) -> di
         UserError: no such folder, none of the sets in it, or a file that is not what its name says.
     """
     if root is None:
-        return {"mr": _snippets("movie", data_dir, words), "cr": _snippets("amazon", data_dir, words), "trec": _drawn(data_dir, words)}
+        return {
+            "mr": _snippets("movie", data_dir, words),
+            "cr": _snippets("amazon", data_dir, words),
+            "trec": _drawn(data_dir, words),
+        }
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise UserError(f"data.eval_root={root}: there is no such folder; it should hold evaluation sets in SentEval's layout")

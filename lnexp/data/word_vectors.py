@@ -126,7 +126,7 @@ def _varint(stream: io.BytesIO) -> int:
 
 
 def _record(stream: io.BytesIO) -> dict[int, Any]:
-    """A struct in Thrift's compact protocol, as fields by number: integers, texts, truth values and structs, as page headers have."""
+    """A struct in Thrift's compact protocol, by field: numbers, texts, truth values and structs, as page headers have them."""
     fields: dict[int, Any] = {}
     number = 0
     while head := stream.read(1)[0]:

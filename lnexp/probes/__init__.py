@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from lnexp.data.sentence_eval import Labelled, Related
 from lnexp.probes.classification import accuracies
-from lnexp.probes.relatedness import relatedness
+from lnexp.probes.relatedness import relatedness_scores
 
 Encoder = Callable[[list[list[str]]], np.ndarray]  # sentences of words -> vectors float32 [n, D]
 Sets = Mapping[str, Labelled | Related]
@@ -19,7 +19,7 @@ def evaluate(encode: Encoder, sets: Sets, fast: bool = True) -> dict[str, float]
     """Judge an encoder on evaluation sets (paper 6.3).
 
     Args:
-        encode: sentences of words -> vectors float32 [n, D]; called once a set. Vectors are scaled to length 1, as the authors do.
+        encode: sentences of words -> vectors float32 [n, D]; called once a set. Vectors are scaled to length 1 as by the authors.
         sets: from `lnexp.data.sentence_eval.load`.
         fast: with solvers made for the purpose; else the protocol word for word, which takes hours.
 
@@ -34,7 +34,7 @@ def evaluate(encode: Encoder, sets: Sets, fast: bool = True) -> dict[str, float]
     for name, data in sets.items():
         if isinstance(data, Related):
             u_ND, v_ND = np.split(_unit(encode(data.left + data.right), name), 2)
-            measures = relatedness(u_ND, v_ND, data.score_N, data.sizes, fast)
+            measures = relatedness_scores(u_ND, v_ND, data.score_N, data.sizes, fast)
             results |= {f"{name}_{measure}": value for measure, value in measures.items()}
         else:
             results |= _named(name, accuracies(_unit(encode(data.sentences), name), data.label_N, data.train, fast))

@@ -1,9 +1,12 @@
-"""Logistic regression on sentence vectors, as in the paper's evaluation: C by cross-validation, never on the rows that are judged.
+"""Logistic regression on sentence vectors as in the paper's evaluation, C chosen by cross-validation, never on rows to be judged.
 
-Shapes: N sentences, D features, K costs, P problems (training sets), R classifiers (one, or one a class if there are more than two).
+Shapes: N sentences, D features, K costs, P problems (training sets), R classifiers (one, or one a class
+where there are more than two), S splits.
 """
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +22,7 @@ COSTS = tuple(2.0**k for k in range(9))
 FOLDS = KFold(10)  # contiguous, not stratified
 SHUFFLE = 1234  # the rows are shuffled once, by the seed of the authors' evaluation
 
-Features = np.ndarray | csr_matrix
+Features: TypeAlias = np.ndarray | csr_matrix
 Split = tuple[np.ndarray, np.ndarray]  # rows to fit to, rows to judge on
 
 
@@ -93,4 +96,5 @@ def _with_ones(x_ND: Features) -> Tensor:
     if isinstance(x_ND, np.ndarray):
         return torch.from_numpy(np.hstack([x_ND, ones_N1]).astype(np.float32))
     x = coo_array(hstack([x_ND, ones_N1], dtype=np.float32))
-    return torch.sparse_coo_tensor(np.stack(x.coords), torch.from_numpy(x.data), x.shape, check_invariants=True).coalesce()
+    places, values = torch.from_numpy(np.stack(x.coords)), torch.from_numpy(x.data)
+    return torch.sparse_coo_tensor(places, values, x.shape, check_invariants=True).coalesce()

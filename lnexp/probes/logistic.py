@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-GAP = 1e-2  # stop when Newton's estimate of the way to the optimum is below this, in nats over all rows
+GAP = 1e-3  # stop when Newton's estimate of the way to the optimum is below this, in nats over all rows
 NEWTON_STEPS, CG_STEPS, HALVINGS = 50, 20, 20
 
 
@@ -61,7 +61,7 @@ def _newton(x_ND: Tensor, y_NP: Tensor, train_NP: Tensor, ridge: float, w_DP: Te
         length_P = torch.ones_like(value_P)
         for _ in range(HALVINGS):
             tried_P = objective_P(w_DP + length_P * step_DP, z_NP + length_P * step_NP)
-            worse_P = tried_P > value_P + GAP / 10
+            worse_P = tried_P > value_P * (1 + 1e-6)  # as far as float32 can tell
             if not worse_P.any():
                 break
             length_P = torch.where(worse_P, length_P / 2, length_P)
@@ -78,7 +78,7 @@ def _inverse(x_ND: Tensor, weight_N: Tensor, ridge: float) -> Callable[[Tensor],
         diagonal_D1 = x_ND.pow(2).t() @ weight_N[:, None] + ridge
         return lambda g_DP: g_DP / diagonal_D1
     hessian_DD = (x_ND.t() @ (weight_N[:, None] * x_ND)).double()
-    hessian_DD.diagonal().add_(ridge)
+    hessian_DD.diagonal().add_(ridge + 1e-6 * hessian_DD.diagonal().max())  # products in float32 may go below 0 by that
     factor_DD = torch.linalg.cholesky(hessian_DD).to(x_ND.dtype)
     return lambda g_DP: torch.cholesky_solve(g_DP, factor_DD)
 

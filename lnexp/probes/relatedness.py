@@ -19,7 +19,7 @@ BATCH, EPOCHS_A_ROUND = 128, 100
 RIDGES = [10 / 2**k for k in range(25)]
 
 
-def relatedness(
+def relatedness_scores(
     u_ND: np.ndarray, v_ND: np.ndarray, score_N: np.ndarray, sizes: tuple[int, int, int], fast: bool = True
 ) -> dict[str, float]:
     """Correlations and mean squared error of predicted and true scores on the test pairs (paper 6.3).
