@@ -20,10 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from lnexp import checkpoint
 from lnexp.config import make_norm
 from lnexp.data.text import Sequences, Vocabulary, bucketed, tokenize
 from lnexp.errors import UserError
@@ -95,17 +93,14 @@ class Encoder:
         Raises:
             UserError: the folder is no run of task=skip_thoughts, or it has no checkpoint that can be read.
         """
-        folder = Path(run)
-        if not (folder / "config.yaml").is_file():
-            raise UserError(f"{run}: not the folder of a run (no config.yaml in it)")
-        cfg = OmegaConf.load(folder / "config.yaml")
-        assert isinstance(cfg, DictConfig)
+        from lnexp import trained  # here, as it knows the tasks, one of which builds on this file
+
+        cfg = trained.configuration(Path(run))
         if cfg.task.name != "skip_thoughts":
             raise UserError(f"{run}: a run of task={cfg.task.name}; encoders come from task=skip_thoughts")
-        state = checkpoint.load(folder / checkpoint.LATEST) or checkpoint.load(folder / checkpoint.BEFORE)
-        if state is None:
-            raise UserError(f"{run}: no checkpoint in it that can be read; make it with python train.py task=skip_thoughts ...")
-        weights = {name.removeprefix("encoder."): w for name, w in state["model"].items() if name.startswith("encoder.")}
+        weights = {
+            name.removeprefix("encoder."): w for name, w in trained.weights(Path(run)).items() if name.startswith("encoder.")
+        }
         vocabulary = Vocabulary(json.loads(weights["words"].numpy().tobytes()))
         task = cfg.task
         module = SentenceEncoder(vocabulary, task.word_size, task.hidden_size, task.max_words, make_norm(cfg))

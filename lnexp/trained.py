@@ -6,11 +6,30 @@ from pathlib import Path
 from typing import NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from lnexp import checkpoint, config
 from lnexp.errors import UserError
 from lnexp.tasks.base import Task
+
+
+def configuration(folder: Path) -> DictConfig:
+    """The configuration that a run was made with."""
+    if not (folder / "config.yaml").exists():
+        raise UserError(f"{folder}: not the folder of a run, which holds config.yaml")
+    cfg = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    return cfg
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of a run: the best ones, or the latest where the task keeps no best."""
+    if (best := checkpoint.load(folder / checkpoint.BEST)) is not None:
+        return best
+    for name in (checkpoint.LATEST, checkpoint.BEFORE):
+        if (state := checkpoint.load(folder / name)) is not None:
+            return state["model"]
+    raise UserError(f"{folder}: no weights in it that can be read; train.py writes {checkpoint.BEST} and {checkpoint.LATEST}")
 
 
 class Trained(NamedTuple):
@@ -30,18 +49,10 @@ def load(folder: Path, root: str | None = None, device: str = "cpu") -> Trained:
     Raises:
         UserError: the folder is not that of a run, or its weights or its data are missing.
     """
-    if not (folder / "config.yaml").exists():
-        raise UserError(f"{folder}: not the folder of a run, which holds config.yaml")
-    cfg = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(cfg, DictConfig)
+    cfg, state = configuration(folder), weights(folder)
     if root is not None:
         cfg.data.root = root
-    weights = checkpoint.load(folder / checkpoint.BEST)
-    if weights is None and (state := checkpoint.load(folder / checkpoint.LATEST)) is not None:
-        weights = state["model"]
-    if weights is None:
-        raise UserError(f"{folder}: no weights in it; train.py writes {checkpoint.BEST} and {checkpoint.LATEST}")
     task = config.make_task(cfg, device)
     model = task.build(config.make_norm(cfg)).to(device)
-    model.load_state_dict(weights)
+    model.load_state_dict(state)
     return Trained(cfg, task, model.eval())

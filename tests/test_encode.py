@@ -29,7 +29,7 @@ SENTENCES = ["The old red fox sings.", "cat runs .", "The zebra hides.", "The ol
 def trained(storied: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short run, far from where it was made, its data gone."""
     home = tmp_path_factory.mktemp("home")
-    given = ["task=skip_thoughts", "scale=smoke", "data=books", f"data.root={storied}", "wandb.mode=disabled"]
+    given = ["task=skip_thoughts", "scale=smoke", "data=books", "data.set=tales", f"data.root={storied}", "wandb.mode=disabled"]
     cfg = compose([*given, "max_updates=20", f"results_dir={home}/results", f"data_dir={home}/data"])
     run(cfg)
     moved = tmp_path_factory.mktemp("moved") / "run"
@@ -109,7 +109,7 @@ def test_folders_that_hold_no_encoder(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a run of task=mnist; encoders come from task=skip_thoughts"):
         lnexp.load_encoder(tmp_path)
     shutil.copy(trained / "config.yaml", tmp_path)
-    with pytest.raises(UserError, match="no checkpoint in it that can be read"):
+    with pytest.raises(UserError, match="no weights in it that can be read"):
         lnexp.load_encoder(tmp_path)
 
 
