@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from lnexp.data import prose, sentence_eval, word_vectors
 from lnexp.data.prose import ProseBatches
-from lnexp.encode import SentenceEncoder
 from lnexp.errors import UserError, unknown
 from lnexp.nn import GRU, Norm
 from lnexp.nn.softmax import linear_cross_entropy
 from lnexp.tasks.base import Batch, Curve, Share, Task
+from lnexp.tasks.sentence_encoder import SentenceEncoder
 
 PROBES = ("none", "package", "senteval")
 SEED = 0  # of the one fixed order in which batch normalisation reads training triplets for its statistics
