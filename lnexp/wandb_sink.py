@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +88,25 @@ class WandbSink:
             if mode != "online":
                 raise
             self._say(f"Weights & Biases is out of reach ({_first_line(error)}): logging offline")
-            wandb.teardown()  # its service still holds the id
             os.environ["WANDB_MODE"] = "offline"  # the runs that follow in this process need not wait again
-            self.live = self._init("offline")
+            self.live = self._init_offline()
         self.live.define_metric("update", hidden=True)
         self.live.define_metric("*", step_metric="update")
         for curve in self.curves:
             self.live.define_metric(curve.metric, step_metric="update", summary="min" if curve.better == "lower" else "max")
+
+    def _init_offline(self, tries: int = 3) -> Any:
+        """Begin anew after a failure: W&B's service may hold on to the run for a while, on a busy machine for seconds."""
+        import wandb
+
+        for left in reversed(range(tries)):
+            wandb.teardown()
+            try:
+                return self._init("offline")
+            except Exception:
+                if not left:
+                    raise
+                time.sleep(5)
 
     def _init(self, mode: str) -> Any:
         import wandb

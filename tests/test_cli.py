@@ -21,7 +21,7 @@ from tests.conftest import train
         ([], "task is not set: give task=..., one of"),
         (["task=mnits"], "task=mnits: allowed are"),
         (["task=mnits"], "did you mean mnist?"),
-        (["task=mnist", "norm=lm"], "norm=lm: allowed are bn, ln, none, rms, wn"),
+        (["task=mnist", "norm=lm"], "norm=lm: allowed are bn, bn_everywhere, ln, none, rms, wn"),
         (["task=mnist", "nrom=ln"], "nrom: there is no such key; did you mean norm?"),
         (["task=mnist", "optimizer.lrr=1"], "optimizer.lrr: there is no such key; did you mean optimizer.lr?"),
         (["task=mnist", "scale=huge"], "scale=huge: allowed are desk, paper, smoke"),
@@ -30,7 +30,7 @@ from tests.conftest import train
         (["task=mnist", "batch_size=many"], "batch_size=many: must be a whole number"),
         (["task=mnist", "seed=-1"], "seed=-1: must be a whole number, 0 or more"),
         (["task=mnist", "optimizer.lr=-1"], "optimizer.lr=-1: must be a number above 0"),
-        (["task=mnist", "optimizer.name=adma"], "optimizer.name=adma: allowed are adam, rmsprop; did you mean adam?"),
+        (["task=mnist", "optimizer.name=adma"], "optimizer.name=adma: allowed are adam, adam_slip, rmsprop; did you mean adam?"),
         (["task=mnist", "norm=bn", "batch_size=1"], "batch_size=1: norm=bn needs at least 2 cases"),
         (["task=mnist", "norm.eps=-1"], "norm.eps=-1: must be 0 or more"),
         (["task=mnist", "data=idx"], "data.root is not set: give data.root=..."),
@@ -107,7 +107,7 @@ def test_a_second_process_says_who_holds_the_run(smoke: list[str]) -> None:
 def test_help_names_the_choices() -> None:
     done = train("--help")
     assert done.returncode == 0
-    for word in ("task: ", "norm: bn, ln, none, rms, wn", "experiment: ", "experiment=fig6"):
+    for word in ("task: ", "norm: bn, bn_everywhere, ln, none, rms, wn", "experiment: ", "experiment=fig6"):
         assert word in done.stdout
 
 
