@@ -57,13 +57,12 @@ def load(experiment: str, scale: str | None = None, results: str | Path = paths.
         scale: None takes the strongest that the tables hold.
         results: the folder that holds tables/.
     """
-    chosen = [scale] if scale else SCALES
-    for each in chosen:
-        families = families_of(experiment, each)
-        task = compose([f"experiment={experiment}"]).task.name
-        runs, metrics = read(task, results)
-        runs = runs[runs["family"].isin(families)]
-        if len(runs) or each == chosen[-1]:
+    every, metrics = read(compose([f"experiment={experiment}"]).task.name, results)
+    runs = every[:0]
+    for each in [scale] if scale else SCALES:
+        if "scale" in every and (every["scale"] == each).any():  # else there is no need to spell out its grid
+            runs = every[every["family"].isin(families_of(experiment, each))]
+        if len(runs):
             break
     frame = metrics.merge(runs, on="id", validate="many_to_one")
     named = frame.reindex(columns=["data.set", "data.name"]).bfill(axis=1)["data.set"]
