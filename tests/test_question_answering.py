@@ -381,7 +381,7 @@ def test_figure_2_shows_all_arms_baselines_and_the_papers_curves() -> None:
 
 def test_gain_sensitivity_draws_each_runs_best_over_its_gain() -> None:
     frame = pd.concat([rows_of({"ln": 0.1 * gain, "bn": 0.0}, **{"norm.gain": gain}) for gain in (0.1, 1.0, 2.0)])
-    error, _ = script("figures/gain_sensitivity.py").draw(frame).axes
+    error, _ = script("figures/reader_settings.py").over("norm.gain", "initial gain")(frame).axes
     mean = next(line for line in error.get_lines() if line.get_label().startswith("layer norm"))
     assert mean.get_xdata().tolist() == [0.1, 1.0, 2.0]
     np.testing.assert_allclose(mean.get_ydata(), [0.895 - 0.2 * gain for gain in (0.1, 1.0, 2.0)])
