@@ -132,6 +132,16 @@ def test_measures_by_hand(norm: str, overrides: list[str]) -> None:
     assert task.evaluate(model, "valid")["perplexity"] == pytest.approx(len(task.prose.vocabulary), rel=1e-5)
 
 
+def test_only_training_rounds_its_products(overrides: list[str]) -> None:
+    task, model = made(overrides, "task.softmax_products=bfloat16")
+    exact, _ = made(overrides)
+    batch = task.batches("train", 16, seed=0)[0]
+    loss = {mode: task.loss(model.train(mode), batch).item() for mode in (True, False)}
+    assert loss[False] == exact.loss(model, batch).item()
+    assert loss[True] != loss[False]
+    assert loss[True] == pytest.approx(loss[False], rel=1e-3)
+
+
 def test_validation_triplets_are_spread_over_all(overrides: list[str]) -> None:
     whole = made(overrides, "task.valid_triplets=null")[0].prose.triplets["valid"]
     few = made(overrides, "task.valid_triplets=10")[0].prose.triplets["valid"]
@@ -172,6 +182,7 @@ def test_only_what_can_be_measured_is_declared(overrides: list[str], monkeypatch
         ("task.order=equal_lengths", "task.order=equal_lengths: allowed are bucketed, equal_length; did you mean equal_length?"),
         ("task.probes=sentevl", "task.probes=sentevl: allowed are none, package, senteval; did you mean senteval?"),
         ("task.probes=senteval", "task.probes=senteval: give data.eval_root=FOLDER, in SentEval's layout"),
+        ("task.softmax_products=half", "task.softmax_products=half: allowed are bfloat16, float32"),
         ("task.hidden_size=0", "task.hidden_size=0: must be 1 or more"),
         ("task.valid_triplets=0", "task.valid_triplets=0: must be 1 or more"),
         ("task.max_words=2", "no three neighbouring sentences of fewer than 2 words"),

@@ -14,17 +14,21 @@ from torch.autograd.function import once_differentiable
 LIMIT = 2**26  # bytes of logits that are held at once, unless a single row needs more
 
 
-def linear_cross_entropy(h_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, target_N: Tensor, limit: int = LIMIT) -> Tensor:
+def linear_cross_entropy(
+    h_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, target_N: Tensor, limit: int = LIMIT, bfloat16: bool = False
+) -> Tensor:
     """The negative log-likelihood of some words, summed: -sum_n log softmax(W h_n + b)[target_n].
 
     Equal to torch's `cross_entropy(linear(h, W, b), target, reduction="sum")` to rounding. The rows are taken in chunks, and the
-    gradients of a chunk are computed while its probabilities are at hand, so that one buffer [C, V] takes the place of several
-    [N, V]. Differentiable once.
+    gradients of a chunk are computed while its probabilities are at hand, so that one buffer [C, V], or two with
+    bfloat16, take the place of several [N, V]. Differentiable once.
 
     Args:
         h_NH, weight_VH, bias_V: float32 or float64, all of one kind and on one device.
         target_N: int64, 0 to V - 1.
-        limit: bytes that the buffer may take.
+        limit: bytes that the buffers may take.
+        bfloat16: round h, W, the logits and their gradient to bfloat16 and multiply these: half the time where the processor has
+            instructions for it (AMX, AVX512-BF16), much longer where not. Softmax, loss and sums over chunks keep their kind.
 
     Raises:
         ValueError: shapes or kinds do not fit.
@@ -34,25 +38,25 @@ def linear_cross_entropy(h_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, target
         raise ValueError(f"shapes {shapes}: must be (N, H), (V, H), (V,), (N,)")
     if h_NH.dtype not in (torch.float32, torch.float64) or not h_NH.dtype == weight_VH.dtype == bias_V.dtype:
         raise ValueError(f"{h_NH.dtype}, {weight_VH.dtype}, {bias_V.dtype}: must all be float32 or all float64")
-    rows = max(1, limit // (len(bias_V) * h_NH.element_size()))
+    rows = max(1, limit // (len(bias_V) * (h_NH.element_size() + (2 if bfloat16 else 0))))
     if torch.is_grad_enabled() and any(t.requires_grad for t in (h_NH, weight_VH, bias_V)):
-        return LinearCrossEntropy.apply(h_NH, weight_VH, bias_V, target_N, rows)
-    return chunked(h_NH, weight_VH, bias_V, target_N, rows)
+        return LinearCrossEntropy.apply(h_NH, weight_VH, bias_V, target_N, rows, bfloat16)
+    return chunked(h_NH, weight_VH, bias_V, target_N, rows, bfloat16)
 
 
 class LinearCrossEntropy(torch.autograd.Function):
     """`linear_cross_entropy` with chunks of so many rows; all of the backward pass but one factor is done in the forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, h_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, target_N: Tensor, rows: int) -> Tensor:
+    def forward(ctx: Any, h_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, target_N: Tensor, rows: int, bfloat16: bool) -> Tensor:
         gradients = torch.empty_like(h_NH), torch.zeros_like(weight_VH), torch.zeros_like(bias_V)
         ctx.save_for_backward(*gradients)
-        return chunked(h_NH, weight_VH, bias_V, target_N, rows, gradients)
+        return chunked(h_NH, weight_VH, bias_V, target_N, rows, bfloat16, gradients)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
-        return *(gradient * factor for gradient in ctx.saved_tensors), None, None
+        return *(gradient * factor for gradient in ctx.saved_tensors), None, None, None
 
 
 @torch.no_grad()
@@ -62,15 +66,21 @@ def chunked(
     bias_V: Tensor,
     target_N: Tensor,
     rows: int,
+    bfloat16: bool,
     gradients: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> Tensor:
     """The loss, chunk by chunk. `gradients`: of h (to be overwritten), weight and bias (to be added to); None: not wanted."""
+    product = torch.bfloat16 if bfloat16 else h_NH.dtype  # the kind of number that is multiplied
     buffer_CV = h_NH.new_empty(min(rows, len(h_NH)), len(bias_V))
+    rounded_CV = torch.empty_like(buffer_CV, dtype=product) if bfloat16 else buffer_CV
     loss_N = h_NH.new_empty(len(h_NH))
+    factor_VH = weight_VH.to(product)
     for first in range(0, len(h_NH), rows):
         part = slice(first, first + rows)
-        h_CH, target_C1 = h_NH[part], target_N[part, None]
-        z_CV = torch.addmm(bias_V, h_CH, weight_VH.t(), out=buffer_CV[: len(h_CH)])
+        h_CH, target_C1 = h_NH[part].to(product), target_N[part, None]
+        z_CV, r_CV = buffer_CV[: len(h_CH)], rounded_CV[: len(h_CH)]
+        torch.mm(h_CH, factor_VH.t(), out=r_CV)
+        torch.add(r_CV, bias_V, out=z_CV)
         z_CV -= z_CV.amax(1, keepdim=True)
         own_C1 = z_CV.gather(1, target_C1)
         sum_C1 = z_CV.exp_().sum(1, keepdim=True)
@@ -80,7 +90,11 @@ def chunked(
         dh_NH, dweight_VH, dbias_V = gradients
         z_CV /= sum_C1  # now the probabilities, and in the next line their difference from the truth
         z_CV.scatter_add_(1, target_C1, -torch.ones_like(own_C1))
-        torch.mm(z_CV, weight_VH, out=dh_NH[part])
-        dweight_VH.addmm_(z_CV.t(), h_CH)
         dbias_V += z_CV.sum(0)
+        r_CV.copy_(z_CV)  # nothing to do where both are one
+        dh_NH[part] = torch.mm(r_CV, factor_VH)
+        if bfloat16:
+            dweight_VH += torch.mm(r_CV.t(), h_CH)
+        else:
+            dweight_VH.addmm_(r_CV.t(), h_CH)
     return loss_N.sum()

@@ -26,6 +26,7 @@ from lnexp.tasks.base import Batch, Curve, Share, Task
 from lnexp.tasks.sentence_encoder import SentenceEncoder
 
 PROBES = ("none", "package", "senteval")
+PRODUCTS = ("float32", "bfloat16")
 SEED = 0  # of the one fixed order in which batch normalisation reads training triplets for its statistics
 
 
@@ -44,6 +45,8 @@ class SkipThoughts(Task):
         probes: what the encoder is judged on: senteval (the folder data.eval_root) | package (stand-ins for MR, CR and TREC from
             a published package) | none.
         expand_vocabulary: for the probes, guess words that the encoder does not know from published vectors.
+        softmax_products: float32 | bfloat16, the numbers that training multiplies in the layer over all words; bfloat16 takes
+            half its time on processors that have it, see `lnexp.nn.softmax.linear_cross_entropy`.
     """
 
     name = "skip_thoughts"
@@ -88,13 +91,18 @@ class SkipThoughts(Task):
         valid_triplets: int | None,
         probes: str,
         expand_vocabulary: bool,
+        softmax_products: str,
         data: Mapping[str, Any],
         data_dir: Path,
         device: str,
     ) -> None:
-        for key, value, allowed in (("task.order", order, prose.ORDERS), ("task.probes", probes, PROBES)):
+        for key, value, allowed in (
+            ("order", order, prose.ORDERS),
+            ("probes", probes, PROBES),
+            ("softmax_products", softmax_products, PRODUCTS),
+        ):
             if value not in allowed:
-                raise unknown(key, value, allowed)
+                raise unknown(f"task.{key}", value, allowed)
         sizes = {"word_size": word_size, "hidden_size": hidden_size, "valid_triplets": valid_triplets, "max_words": max_words}
         for key, size in sizes.items():
             if size is not None and size < 1:
@@ -103,6 +111,7 @@ class SkipThoughts(Task):
             raise UserError("task.probes=senteval: give data.eval_root=FOLDER, in SentEval's layout")
         self.max_words, self.word_size, self.hidden_size = max_words, word_size, hidden_size
         self.condition_every_step, self.order, self.device = condition_every_step, order, device
+        self.bfloat16 = softmax_products == "bfloat16"
         self.prose = prose.load(data, data_dir, vocabulary_size, max_words)
         valid = self.prose.triplets["valid"]
         every = math.ceil(len(valid) / (valid_triplets or len(valid)))
@@ -131,7 +140,8 @@ class SkipThoughts(Task):
         """-log p of all words of both neighbours and their ends, summed over the batch (public code)."""
         assert isinstance(model, SkipThoughtsNet)
         h_NH, target_N = model(batch)
-        return linear_cross_entropy(h_NH, model.output.weight, model.output.bias, target_N)
+        rounded = self.bfloat16 and model.training
+        return linear_cross_entropy(h_NH, model.output.weight, model.output.bias, target_N, bfloat16=rounded)
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:

@@ -49,6 +49,19 @@ def test_float32_with_large_logits() -> None:
     torch.testing.assert_close(linear_cross_entropy(*inputs, target_N).double(), exact, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bfloat16_products_are_as_good_as_their_rounding(dtype: torch.dtype) -> None:
+    """h, W and each logit have 8 bits left, good for a hundredth of a gradient; nothing more is lost in the sums."""
+    inputs, target_N = drawn(dtype)
+    wanted = plain(*inputs, target_N)
+    loss = linear_cross_entropy(*inputs, target_N, limit=4 * V * 10, bfloat16=True)
+    assert loss.dtype == dtype
+    torch.testing.assert_close(loss, wanted, rtol=3e-3, atol=0)
+    for got, right in zip(torch.autograd.grad(loss, inputs), torch.autograd.grad(wanted, inputs), strict=True):
+        assert got.dtype == dtype
+        assert 0 < (got - right).norm() / right.norm() < 0.01
+
+
 def test_a_graph_can_be_walked_twice() -> None:
     inputs, target_N = drawn()
     loss = linear_cross_entropy(*inputs, target_N)
@@ -80,6 +93,13 @@ def test_no_tensor_is_larger_than_the_limit_allows() -> None:
     with Largest() as seen:
         plain(*inputs, target_N).backward()
     assert seen.elements == N * V
+
+
+def test_bfloat16_takes_no_more_bytes_either() -> None:
+    inputs, target_N = drawn()
+    with Largest() as seen:
+        linear_cross_entropy(*inputs, target_N, limit=6 * V * 10, bfloat16=True).backward()
+    assert seen.elements == max(6 * V, N * H, V * H)
 
 
 def test_without_gradients_none_is_computed() -> None:
