@@ -68,6 +68,22 @@ def _reading(id: str, measure: Measure, says: str, other: str) -> Claim:
     return Claim(f"6.2{id}", "section 6.2, Figure 2", f"Question answering: LN-LSTM {says}.", "fig2", measure, arms)
 
 
+def _sentences(id: str, measure: Measure, says: str, experiment: str = "fig3_books") -> Claim:
+    """A claim on the curves of Figure 3 and the rows of Table 3, with layer normalisation against without."""
+    where = "section 6.3, Figure 3, Table 3" if experiment == "fig3_books" else "extension of section 6.3"
+    sentence = f"Skip-thoughts: layer normalisation {says}."
+    return Claim(f"6.3{id}", where, sentence, experiment, measure, (arm("ln", 64), arm("none", 64)))
+
+
+PROBES = {
+    "sick_pearson": "Pearson's r on SICK",
+    "sick_mse": "squared error on SICK",
+    "mr_accuracy": "accuracy on MR",
+    "cr_accuracy": "accuracy on CR",
+    "subj_accuracy": "accuracy on SUBJ",
+    "mpqa_accuracy": "accuracy on MPQA",
+}
+STAND_INS = {name: what for name, what in PROBES.items() if name[:2] in ("mr", "cr")} | {"trec_accuracy": "accuracy on TREC"}
 GAINS = (0.01, 0.1, 0.5, 1.0, 2.0)
 
 
@@ -167,6 +183,20 @@ CLAIMS: tuple[Claim, ...] = (
         Steadier("valid/error"),
         tuple(arm(norm, 64, **{"norm.gain": gain}) for norm in ("ln", "bn") for gain in GAINS),
     ),
+    _sentences("a", Faster("valid/nll"), "needs fewer updates to an equal validation NLL"),
+    *(
+        _sentences(letter, Faster(f"probes/{probe}"), f"needs fewer updates to an equal {what}")
+        for letter, (probe, what) in zip("bcdefg", PROBES.items(), strict=True)
+    ),
+    *(
+        _sentences(letter, Better(f"probes/{probe}"), f"ends with the better {what}")
+        for letter, (probe, what) in zip("hijklm", PROBES.items(), strict=True)
+    ),
+    _sentences("-desk-a", Faster("valid/nll"), "needs fewer updates to an equal validation NLL, a small encoder", "fig3"),
+    *(
+        _sentences(f"-desk-{letter}", Better(f"probes/{probe}"), f"ends with the better {what}, a small encoder", "fig3")
+        for letter, (probe, what) in zip("bcd", STAND_INS.items(), strict=True)
+    ),
     _permuted("a", 100, "none", Faster("valid/accuracy"), "needs fewer updates than the plain one"),
     _permuted("b", 100, "none", Faster("valid/accuracy", "seconds"), "needs less training time than the plain one"),
     _permuted("c", 100, "bn", Faster("valid/accuracy"), "needs fewer updates than the batch-normalised one"),
@@ -185,7 +215,7 @@ def better_of(task: str, metric: str) -> str:
 
 def contrasts(claim: Claim, frame: pd.DataFrame) -> pd.Series:
     """The claim's contrast for every seed that has a run in each arm, from the frame of `results.load`."""
-    frame = frame[frame["metric"] == claim.measure.metric]
+    frame = frame[(frame["metric"] == claim.measure.metric) & (frame["step"] > 0)]  # not what is there before any update
     if frame.empty:
         return pd.Series(dtype=float)
     sign = 1.0 if better_of(frame["task.name"].iloc[0], claim.measure.metric) == "lower" else -1.0

@@ -43,7 +43,7 @@ class Encoder:
 
     @classmethod
     def load(cls, run: str | Path, published: WordVectors | None = None) -> Encoder:
-        """The encoder of a run's latest checkpoint. Nothing but the run's folder is needed.
+        """The best encoder of a run. Nothing but the run's folder is needed.
 
         Raises:
             UserError: the folder is no run of task=skip_thoughts, or it has no checkpoint that can be read.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import matplotlib as mpl
@@ -113,6 +113,29 @@ def figure_main(
         else:
             drawn.savefig(path, metadata={"Software": None})
     print(path)
+
+
+def paper_rows(experiment: str, table: str, metrics: Iterable[str]) -> dict[str, list[str]]:
+    """A table of the paper: model -> one cell a metric, as printed, "-" where there is none."""
+    numbers = pd.read_csv(paths.PAPER / "numbers.csv", dtype=str, keep_default_na=False)
+    rows = numbers[(numbers["experiment"] == experiment) & (numbers["table_or_figure"] == table)]
+    metrics = list(metrics)
+    of = {model: rows[rows["model"] == model].set_index("metric")["value"] for model in rows["model"].unique()}
+    return {model: [values.get(metric, "-") for metric in metrics] for model, values in of.items()}
+
+
+def mean_cell(values: Iterable[float], digits: str) -> str:
+    """The mean over seeds, with half of its 95 % t interval where there are several; "-" where there is none."""
+    array = np.asarray(list(values), float)
+    if len(array) < 2:
+        return f"{array[0]:{digits}}" if len(array) else "-"
+    low, high = interval(array)
+    return f"{array.mean():{digits}} ± {(high - low) / 2:{digits}}"
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    return "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] * len(head), *rows])
 
 
 def provenance(frame: pd.DataFrame) -> str:

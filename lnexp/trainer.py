@@ -54,6 +54,8 @@ def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None)
     clipped, shown = clipping(model, cfg), [curve.metric for curve in task.curves]
     if log:
         log.progress.start(step, steps, ("loss", task.curves[0].metric))
+        if step == 0 and task.starts:
+            log.write(0, 0, 0.0, evaluate(task, norm, model, cfg.seed, 0, task.starts))
 
     while step < steps and status == "finished":
         epoch, first = divmod(step, per_epoch)

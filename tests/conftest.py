@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,6 +19,16 @@ from lnexp import paths
 from lnexp.data.mnist import IDX_FILES
 
 SHARED = paths.ROOT.parent / "shared" / "data"  # real data sets, beside the checkout where they are at hand
+
+
+def script(path: str) -> ModuleType:
+    """A file of scripts/ as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, paths.ROOT / "scripts" / path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(autouse=True)

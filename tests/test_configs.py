@@ -7,6 +7,7 @@ import re
 import pytest
 
 from lnexp import paths
+from lnexp.claims import CLAIMS
 from lnexp.config import MACHINE, compose, expand, grid, identity, make_norm, run_id
 from lnexp.nn import NORMS
 from lnexp.results import experiments
@@ -58,7 +59,8 @@ def test_every_preset_makes_as_many_runs_as_its_header_says(name: str) -> None:
     runs = grid(name)
     assert len(runs) == int(said[1])
     assert len({run_id(cfg) for cfg in runs}) == len(runs)
-    assert len({cfg.seed for cfg in runs}) >= 5
+    if name in {claim.experiment for claim in CLAIMS}:
+        assert len({cfg.seed for cfg in runs}) >= 5
 
 
 def test_the_command_line_has_the_last_word_over_a_preset() -> None:

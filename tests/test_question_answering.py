@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from lnexp.seeding import seed_everything
 from lnexp.tasks.attentive_reader import AttentiveReader, Encoder
 from lnexp.tasks.question_answering import QuestionAnswering
 from lnexp.trainer import evaluate
+from tests.conftest import script
 
 
 @pytest.fixture
@@ -302,15 +301,6 @@ def test_bilinear_attention_needs_its_term(overrides: list[str]) -> None:
 # --- script and figures ---------------------------------------------------------------------------------------------------
 
 
-def script(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, paths.ROOT / "scripts" / path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_a_run_can_be_asked(overrides: list[str], tmp_path: Path) -> None:
     cfg = compose([*overrides, "norm=bn_everywhere", "wandb.mode=disabled"])
     summary = run.run(cfg)
@@ -355,6 +345,7 @@ def rows_of(norms: dict[str, float], **more: Any) -> pd.DataFrame:
                 "norm.name": norm,
                 "scale": "desk",
                 "data": "made up",
+                "optimizer.lr": 0.002,
                 **more,
             }
             for k in range(3):

@@ -194,6 +194,12 @@ def test_a_diverged_run_counts_as_the_worst() -> None:
     assert contrasts(c, frame)[0] == pytest.approx(3.0 - 1.0)
 
 
+def test_what_is_measured_before_any_update_decides_nothing() -> None:
+    c = claim(BetterAtBest("test/error"), arm("ln", 4), arm("bn", 4))
+    frame = made_up({("ln", 4): [[0.1, 0.5, 0.4]], ("bn", 4): [[0.2, 0.5, 0.3]]}).assign(step=lambda f: f["step"] - 10)
+    np.testing.assert_allclose(contrasts(c, frame), [-0.1])
+
+
 def test_two_runs_of_one_seed_in_an_arm_are_refused() -> None:
     c = claim(Better("test/error"), arm("ln", 4), arm("bn", 4))
     frame = made_up({("ln", 4): [[1.0]], ("bn", 4): [[2.0]]})

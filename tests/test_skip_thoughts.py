@@ -7,11 +7,14 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import lnexp.probes
+from lnexp import config, run
 from lnexp.config import compose, make_norm, make_task
 from lnexp.data import sentence_eval
 from lnexp.data.sentence_eval import Labelled
@@ -20,6 +23,7 @@ from lnexp.errors import UserError
 from lnexp.nn import GRU
 from lnexp.seeding import seed_everything
 from lnexp.tasks.skip_thoughts import SkipThoughts, SkipThoughtsNet
+from tests.conftest import script
 
 
 @pytest.fixture
@@ -170,10 +174,76 @@ def test_only_what_can_be_measured_is_declared(overrides: list[str], monkeypatch
     told = Labelled(sentences, np.array([s[1] == "cat" for s in sentences], np.int64))
     monkeypatch.setattr(sentence_eval, "load", lambda root, data_dir: {"mr": told})
     task, model = made(overrides, "task.probes=package")
-    assert task.splits == ("valid", "probes")
+    assert (task.starts, task.splits, task.finals) == (("probes",), ("valid", "probes"), ("means", "words"))
     assert [c.metric for c in task.curves] == ["valid/nll", "probes/mr_accuracy"]
     measured = task.evaluate(model.eval(), "probes")
     assert measured["mr_accuracy"] > 99  # cats and dogs are two words, and each sentence is there ten times
+    assert task.evaluate(model, "means")["mr_accuracy"] > 99
+    assert task.evaluate(model, "words") == {"mr_accuracy": 100, "mr_accuracy_sd": 0}
+    monkeypatch.setattr(lnexp.probes, "accuracies", None)
+    assert task.evaluate(model, "words") == {"mr_accuracy": 100, "mr_accuracy_sd": 0}  # counted once
+
+
+def test_means_are_those_of_the_words_embeddings(overrides: list[str]) -> None:
+    encoder = made(overrides)[1].encoder
+    sentences = [["the", "cat"], ["zebra"], ["dog", "the", "dog"]]
+    the, cat, dog, unknown = (
+        encoder.embedding.weight[encoder.vocabulary.encode([w], end=False)[0]] for w in ("the", "cat", "dog", "?")
+    )
+    wanted = torch.stack([(the + cat) / 2, unknown, (2 * dog + the) / 3]).detach()
+    np.testing.assert_allclose(encoder.means(sentences), wanted, atol=1e-6)
+
+
+def test_the_untrained_encoder_is_probed_first_and_references_last(
+    overrides: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told = Labelled([["the", "cat"], ["a", "dog"]] * 20, np.array([0, 1] * 20, np.int64))
+    monkeypatch.setattr(sentence_eval, "load", lambda root, data_dir: {"mr": told})
+    cfg = compose(
+        [*overrides, "task.probes=package", "max_updates=4", "eval_every=2", f"results_dir={tmp_path}", "wandb.mode=disabled"]
+    )
+    run.run(cfg)
+    rows = pd.read_csv(config.run_folder(cfg) / "metrics.csv")
+    steps = rows[rows["metric"] == "mr_accuracy"].groupby("split")["step"].agg(list).to_dict()
+    assert steps == {"probes": [0, 2, 4], "means": [4], "words": [4]}
+
+
+def frame_of(norms: dict[str, float]) -> pd.DataFrame:
+    """Two seeds a norm: an encoder at 50 and .4, better by its norm's gain once trained, and the references."""
+    rows = []
+    for norm, gain in norms.items():
+        for seed in (0, 1):
+            common = {"id": f"{norm}{seed}", "seed": seed, "norm.name": norm, "scale": "desk", "data": "made up"}
+            values = {(0, "probes/mr_accuracy"): 50.0, (9, "probes/mr_accuracy"): 60 + gain + seed}
+            values |= {(0, "probes/sick_pearson"): 0.4, (9, "probes/sick_pearson"): 0.5 + gain / 100 + seed / 100}
+            values |= {(9, "means/mr_accuracy"): 70 + gain, (9, "words/mr_accuracy"): 80.0, (9, "valid/nll"): 4 - gain}
+            rows += [{**common, "step": step, "metric": metric, "value": value} for (step, metric), value in values.items()]
+    return pd.DataFrame(rows)
+
+
+def test_figure_3_starts_untrained_and_shows_what_needs_no_encoder() -> None:
+    axes = script("figures/fig3_skip_thoughts.py").draw(frame_of({"none": 0.0, "ln": 2.0})).axes
+    mr = next(ax for ax in axes if ax.get_title() == "MR")
+    levels = [line.get_ydata()[0] for line in mr.get_lines() if line.get_linestyle() == ":"]
+    assert levels == [72.0, 70.0, 80.0]  # ln, none, counts of words
+    mean = next(line for line in mr.get_lines() if line.get_label().startswith("layer norm"))
+    assert mean.get_xdata().tolist() == [0, 9]
+    assert mean.get_ydata().tolist() == [50, 62.5]
+    sick = next(ax for ax in axes if ax.get_title().startswith("SICK, Pearson"))
+    assert max(sick.get_lines()[0].get_ydata()) == pytest.approx(50)  # as the paper's axis has it, times 100
+
+
+def test_table_3_has_the_papers_rows_and_ours() -> None:
+    lines = script("figures/table3_skip_thoughts.py").draw(frame_of({"none": 0.0, "ln": 2.0})).splitlines()
+    rows = {cells[1].strip(): [c.strip() for c in cells[2:-1]] for cells in (line.split("|") for line in lines[2:])}
+    assert rows["Ours + LN, paper"][:4] == ["0.854", "0.785", "0.277", "79.5"]
+    mr = {name: row[3] for name, row in rows.items() if "paper" not in name}
+    assert mr["layer norm (n=2)"].startswith("62.5 ± 6.4")  # 12.7 * sd / sqrt 2
+    assert mr["layer norm (n=2), untrained"] == "50.0 ± 0.0"
+    assert mr["layer norm (n=2), mean of its embeddings"] == "72.0 ± 0.0"
+    assert mr["counts of words"] == "80.0"
+    assert rows["no normalisation (n=2)"][0] == "0.505 ± 0.064"
+    assert rows["counts of words"][0] == "-"
 
 
 @pytest.mark.parametrize(

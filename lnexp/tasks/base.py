@@ -51,6 +51,7 @@ class Task(ABC):
     Class attributes:
         name: as on the command line.
         revision: part of a run's identity; raise it when a change of code changes the numbers.
+        starts: what is evaluated before the first update.
         splits: what is evaluated during training, in this order.
         finals: what is evaluated once at the end, with the weights that were best by the first of `curves`.
         calibration: (batches, cases in each) from which norms take population statistics before an evaluation.
@@ -61,6 +62,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     revision: ClassVar[int]
+    starts: ClassVar[tuple[str, ...]] = ()
     splits: ClassVar[tuple[str, ...]]
     finals: ClassVar[tuple[str, ...]] = ()
     calibration: ClassVar[tuple[int, int]] = (10, 1000)

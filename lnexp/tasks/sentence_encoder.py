@@ -47,6 +47,23 @@ class SentenceEncoder(nn.Module):
             sentences: none of them empty.
             published: vectors from which those of unknown words are guessed (vocabulary expansion); None: they are UNKNOWN.
         """
+        numbers, table_VD = self._numbered(sentences, published)
+        out_NH = np.empty((len(numbers), self.rnn.hidden_size), np.float32)
+        for index_B in bucketed(numbers.lengths_N, BATCH):
+            words_TB, lengths_B = numbers.padded(index_B, str(table_VD.device))
+            _, last_1BH = self.rnn(nn.functional.embedding(words_TB, table_VD), lengths=lengths_B)
+            out_NH[index_B] = last_1BH[0].float().cpu().numpy()
+        return out_NH
+
+    @torch.no_grad()
+    def means(self, sentences: Sequence[Sequence[str]], published: WordVectors | None = None) -> np.ndarray:
+        """The same from the words alone, in no order: the mean of their embeddings, float32 [N, D]."""
+        numbers, table_VD = self._numbered(sentences, published)
+        words, starts_N = (torch.from_numpy(a.astype(np.int64)).to(table_VD.device) for a in (numbers.values, numbers.starts_N))
+        return nn.functional.embedding_bag(words, table_VD, starts_N, mode="mean").float().cpu().numpy()
+
+    def _numbered(self, sentences: Sequence[Sequence[str]], published: WordVectors | None) -> tuple[Sequences, Tensor]:
+        """Sentences as numbers, and the table of embeddings that these point into."""
         vocabulary, table_VD = self.vocabulary, self.embedding.weight
         if published is not None:
             from lnexp.data.word_vectors import expand
@@ -55,10 +72,4 @@ class SentenceEncoder(nn.Module):
             new, new_WD = expand(vocabulary.words, table_VD.cpu().numpy(), published, wanted)
             vocabulary = Vocabulary([*vocabulary.words, *new])
             table_VD = torch.cat([table_VD, torch.from_numpy(new_WD).to(table_VD)])
-        numbers = Sequences.of([vocabulary.encode(sentence, end=False) for sentence in sentences])
-        out_NH = np.empty((len(numbers), self.rnn.hidden_size), np.float32)
-        for index_B in bucketed(numbers.lengths_N, BATCH):
-            words_TB, lengths_B = numbers.padded(index_B, str(table_VD.device))
-            _, last_1BH = self.rnn(nn.functional.embedding(words_TB, table_VD), lengths=lengths_B)
-            out_NH[index_B] = last_1BH[0].float().cpu().numpy()
-        return out_NH
+        return Sequences.of([vocabulary.encode(sentence, end=False) for sentence in sentences]), table_VD

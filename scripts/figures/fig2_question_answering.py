@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.plotting import arms, figure_main, paper_curve, provenance
+from lnexp.plotting import NAMES, arms, figure_main, paper_curve, provenance
 
 PAPER = {"none": "LSTM", "bn": "BN-LSTM", "bn_everywhere": "BN-everywhere", "ln": "LN-LSTM"}
 APART = 0.035  # of the axis's height, between two labels
@@ -23,9 +23,18 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
     paper.set(xlabel="update", ylabel="validation error", ylim=(0, 1), title="the paper's, CNN questions")
     paper.legend(loc="lower left")
     figure.suptitle(
-        f"Attentive reader ({provenance(frame)}; dotted: simple rules that do not learn, on the same questions)", fontsize=9
+        f"Attentive reader ({provenance(frame)}; {rates(frame)}; dotted: rules that do not learn, on the same questions)",
+        fontsize=9,
     )
     return figure
+
+
+def rates(frame: pd.DataFrame) -> str:
+    """The learning rate of all norms, or each one's own."""
+    of = frame.groupby("norm.name")["optimizer.lr"].first()
+    if of.nunique() == 1:
+        return f"learning rate {of.iloc[0]:g}"
+    return "learning rates " + ", ".join(f"{NAMES[norm]} {of[norm]:g}" for norm in NAMES if norm in of)
 
 
 def draw_baselines(ax: plt.Axes, frame: pd.DataFrame) -> None:
@@ -40,4 +49,4 @@ def draw_baselines(ax: plt.Axes, frame: pd.DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    figure_main(__file__, "fig2", draw)
+    figure_main(__file__, "fig2", draw, "fig2")

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.plotting import arms, figure_main, paper_curve, provenance
+from lnexp.plotting import COLOURS, arms, figure_main, paper_curve, provenance
 
 PANELS = (  # of the paper's figure: panel, our measure, title, label of the axis
     ("SICKr", "sick_pearson", "SICK, Pearson's r", "r x 100"),
@@ -18,9 +18,13 @@ PAPER_UPDATES = 50_000  # between two evaluations, the unit of the paper's axis
 
 
 def draw(frame: pd.DataFrame) -> plt.Figure:
-    """Ours above, the paper's six panels below: other text, other sizes, so never on one axis. The loss is ours alone."""
+    """Ours above, the paper's six panels below: other text, other sizes, so never on one axis. The loss is ours alone.
+
+    The first point of a probe is the untrained encoder. Dotted is what needs no encoder: counts of words, in black, and the mean
+    of the embeddings of a trained encoder, in its norm's colour.
+    """
     figure, axes = plt.subplots(2, len(PANELS) + 1, figsize=(17, 5.2))
-    percent = frame["metric"].isin(["probes/sick_pearson", "probes/sick_mse"])
+    percent = frame["metric"].str.endswith(("/sick_pearson", "/sick_mse"))
     frame = frame.assign(value=frame["value"].where(~percent, 100 * frame["value"]))
     arms(axes[0, 0], frame, "valid/nll", "step")
     axes[0, 0].set(xlabel="update", ylabel="nats a word", title="validation NLL")
@@ -31,15 +35,30 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
         if f"probes/{measure}" in set(frame["metric"]):
             arms(ours, frame, f"probes/{measure}", "step")
             ours.set(xlabel="update", ylabel=label, title=title)
+            draw_without_encoder(ours, frame, measure)
         else:
             ours.set_axis_off()
         for norm, curve in PAPER.items():
             paper_curve(papers, panel, curve, norm, "Figure 3", scale=PAPER_UPDATES / 1000)
         papers.set(xlabel="update (thousands)", ylabel=label, title=title)
     axes[1, 1].legend(loc="lower right")
-    figure.suptitle(f"Skip-thoughts: above ours ({provenance(frame)}), below the paper's own curves on BookCorpus", fontsize=9)
+    figure.suptitle(
+        f"Skip-thoughts: above ours ({provenance(frame)}; dotted in black: counts of words, in colour: mean of the trained "
+        "embeddings), below the paper's own curves on BookCorpus",
+        fontsize=9,
+    )
     return figure
 
 
+def draw_without_encoder(ax: plt.Axes, frame: pd.DataFrame, measure: str) -> None:
+    """Dotted lines for what word counts and mean embeddings reach, averages over runs."""
+    for norm, value in frame[frame["metric"] == f"means/{measure}"].groupby("norm.name")["value"].mean().items():
+        ax.axhline(value, color=COLOURS[str(norm)], linewidth=0.8, linestyle=":")
+    counted = frame[frame["metric"] == f"words/{measure}"]["value"]
+    if len(counted):
+        ax.axhline(counted.mean(), color="black", linewidth=0.8, linestyle=":")
+
+
 if __name__ == "__main__":
-    figure_main(__file__, "fig3", draw)
+    figure_main(__file__, "fig3", draw, "fig3")
+    figure_main(__file__, "fig3_books", draw, "fig3_books")
