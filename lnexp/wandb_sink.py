@@ -96,11 +96,15 @@ class WandbSink:
             self.live.define_metric(curve.metric, step_metric="update", summary="min" if curve.better == "lower" else "max")
 
     def _init_offline(self, tries: int = 3) -> Any:
-        """Begin anew after a failure: W&B's service may hold on to the run for a while, on a busy machine for seconds."""
+        """Begin anew after a failure, with a new service: the old one may hold on to the run for a while.
+
+        A service that another process has started is left to that process: it would outlive the teardown, the run still in it.
+        """
         import wandb
 
         for left in reversed(range(tries)):
             wandb.teardown()
+            os.environ.pop("WANDB_SERVICE", None)
             try:
                 return self._init("offline")
             except Exception:

@@ -37,6 +37,7 @@ def one_thread_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)  # of a test before this one; its children would share it
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

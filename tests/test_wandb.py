@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,22 @@ def init(**k):
     assert (folder / "summary.json").exists()
 
 
+@pytest.fixture(params=["own", "another's"])
+def service(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """W&B's background process: one that the run starts, or one that the process before it has left in the environment."""
+    if request.param == "own":
+        yield
+    else:
+        import wandb
+
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        wandb.setup()
+        assert "WANDB_SERVICE" in os.environ
+        yield
+        wandb.teardown()
+
+
+@pytest.mark.usefixtures("service")
 def test_credentials_without_a_network_fall_back_to_offline(smoke: list[str], tmp_path: Path) -> None:
     """A key, and a server that is not there: one line, and the run is logged offline."""
     unreachable = {**NO_CREDENTIALS, "WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
