@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from lnexp import paths
 from lnexp.errors import UserError, unknown
@@ -24,8 +25,16 @@ OPTIMIZERS = ("adam", "adam_slip", "rmsprop")
 
 
 def register_resolvers() -> None:
-    """Make ${root:}, the repository's folder, known to the configuration files."""
+    """Make known to the configuration files ${root:}, the repository's folder, and ${choose:k,{a:1,b:2}}, the value at key k."""
     OmegaConf.register_new_resolver("root", lambda: str(paths.ROOT), replace=True)
+    OmegaConf.register_new_resolver("choose", choose, replace=True)
+
+
+def choose(key: str, values: dict[str, Any]) -> Any:
+    """The value that goes with a key; a UserError that says which keys have one where none does."""
+    if key not in values:
+        raise UserError(f"there is none for {key}, only for {', '.join(values)}")
+    return values[key]
 
 
 def identity(cfg: DictConfig) -> dict[str, Any]:
@@ -83,6 +92,11 @@ def make_task(cfg: DictConfig, device: str) -> Task:
 
 def check(cfg: DictConfig) -> None:
     """Raise a UserError for the first value that is out of range."""
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except InterpolationResolutionError as error:
+        reason = str(error).splitlines()[0].partition("interpolation: ")[2]
+        raise UserError(f"{error.full_key} follows from other values: {reason}; give {error.full_key}=...") from error
     number = (int, float)
     at_least = {"seed": (int, 0), "batch_size": (int, 1), "epochs": (int, 1), "max_updates": (int, 1), "log_every": (int, 1)}
     at_least |= {"eval_every": (int, 1), "evaluations": (int, 1), "checkpoint_every": (int, 1), "threads": (int, 1)}

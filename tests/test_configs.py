@@ -8,7 +8,8 @@ import pytest
 
 from lnexp import paths
 from lnexp.claims import CLAIMS
-from lnexp.config import MACHINE, compose, expand, grid, identity, make_norm, run_id
+from lnexp.config import MACHINE, check, compose, expand, grid, identity, make_norm, run_id
+from lnexp.errors import UserError
 from lnexp.nn import NORMS
 from lnexp.results import experiments
 from lnexp.tasks import TASKS
@@ -61,6 +62,18 @@ def test_every_preset_makes_as_many_runs_as_its_header_says(name: str) -> None:
     assert len({run_id(cfg) for cfg in runs}) == len(runs)
     if name in {claim.experiment for claim in CLAIMS}:
         assert len({cfg.seed for cfg in runs}) >= 5
+
+
+def test_a_value_that_follows_from_another_is_chosen_by_it_or_wanted() -> None:
+    cfg = compose(["experiment=gain_sensitivity", "scale=smoke"])
+    check(cfg)
+    assert (cfg.max_updates, compose(["experiment=gain_sensitivity"]).max_updates) == (30, 1500)
+    cfg.scale = "huge"
+    message = "max_updates follows from other values: there is none for huge, only for smoke, desk, paper; give max_updates=..."
+    with pytest.raises(UserError, match=re.escape(message)):
+        check(cfg)
+    cfg.max_updates = 7
+    check(cfg)
 
 
 def test_the_command_line_has_the_last_word_over_a_preset() -> None:
