@@ -62,10 +62,20 @@ def _ranking(id: str, measure: Measure, says: str, experiment: str = "fig1_flick
     return Claim(f"6.1{id}", where, f"Order embeddings: layer normalisation {says}.", experiment, measure, arms)
 
 
-def _reading(id: str, measure: Measure, says: str, other: str) -> Claim:
-    """A claim on the curves of Figure 2: layer normalisation against another arm."""
+def _reading(id: str, measure: Measure, says: str, other: str) -> tuple[Claim, Claim]:
+    """A claim on Figure 2's curves, LN against another arm: at one learning rate, as in the paper, and each at its own."""
     arms = (arm("ln", 64), arm(other, 64))
-    return Claim(f"6.2{id}", "section 6.2, Figure 2", f"Question answering: LN-LSTM {says}.", "fig2", measure, arms)
+    return (
+        Claim(f"6.2{id}", "section 6.2, Figure 2", f"Question answering: LN-LSTM {says}.", "fig2", measure, arms),
+        Claim(
+            f"6.2{id}-tuned",
+            "extension of section 6.2",
+            f"Question answering, each norm at its own learning rate: LN-LSTM {says}.",
+            "fig2_tuned",
+            measure,
+            arms,
+        ),
+    )
 
 
 def _sentences(id: str, measure: Measure, says: str, experiment: str = "fig3_books") -> Claim:
@@ -162,11 +172,11 @@ CLAIMS: tuple[Claim, ...] = (
         Faster("train/nll"),
         (arm("ln", 128), arm("none", 128)),
     ),
-    _reading("a", BetterAtBest("valid/error"), "has a lower best error than LSTM", "none"),
-    _reading("b", BetterAtBest("valid/error"), "has a lower best error than BN-LSTM", "bn"),
-    _reading("c", BetterAtBest("valid/error"), "has a lower best error than BN-everywhere", "bn_everywhere"),
-    _reading("d", Faster("valid/error"), "needs fewer updates than LSTM to an equal error", "none"),
-    _reading("e", Faster("valid/nll"), "needs fewer updates than LSTM to an equal NLL", "none"),
+    *_reading("a", BetterAtBest("valid/error"), "has a lower best error than LSTM", "none"),
+    *_reading("b", BetterAtBest("valid/error"), "has a lower best error than BN-LSTM", "bn"),
+    *_reading("c", BetterAtBest("valid/error"), "has a lower best error than BN-everywhere", "bn_everywhere"),
+    *_reading("d", Faster("valid/error"), "needs fewer updates than LSTM to an equal error", "none"),
+    *_reading("e", Faster("valid/nll"), "needs fewer updates than LSTM to an equal NLL", "none"),
     Claim(
         "6.2f",
         "section 6.2",

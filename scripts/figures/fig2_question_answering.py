@@ -50,3 +50,4 @@ def draw_baselines(ax: plt.Axes, frame: pd.DataFrame) -> None:
 
 if __name__ == "__main__":
     figure_main(__file__, "fig2", draw, "fig2")
+    figure_main(__file__, "fig2_tuned", draw, "fig2_tuned")
