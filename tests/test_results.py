@@ -242,6 +242,16 @@ def test_committed_claims_and_report_are_current() -> None:
     assert (paths.RESULTS / "REPORT.md").read_text() == report(paths.RESULTS), "run: make claims"
 
 
+def test_each_norm_is_tuned_to_the_best_rate_of_the_committed_grid() -> None:
+    frame = results.load("fig2_rates")
+    best = frame[frame["metric"] == "valid/error"].groupby(["norm.name", "optimizer.lr", "seed"])["value"].min()
+    of_rate = best.groupby(["norm.name", "optimizer.lr"]).mean()
+    tuned = {cfg.norm.name: cfg.optimizer.lr for cfg in config.grid("fig2_tuned", "seed=0")}
+    assert {norm: of_rate[norm].idxmin() for norm in tuned} == tuned
+    seeds = {cfg.seed for cfg in config.grid("fig2_tuned")}
+    assert not seeds & set(frame["seed"])
+
+
 def test_committed_tables_name_clean_commits() -> None:
     for table in sorted((paths.RESULTS / "tables").glob("*_runs.csv")):
         runs = pd.read_csv(table, dtype=str)
