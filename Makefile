@@ -5,8 +5,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SCALE ?= desk
 SEEDS ?= 1
-# All but those that need a folder of yours, which "give data.root=FOLDER".
-EXPERIMENTS ?= $(patsubst configs/experiment/%.yaml,%,$(shell grep -L "ive data.root" configs/experiment/*.yaml))
+# All but those that need a folder of yours, which "give data.root=FOLDER", and trials on a seed that "decides no claim".
+EXPERIMENTS ?= $(patsubst configs/experiment/%.yaml,%,$(shell grep -L -e "ive data.root" -e "decides no claim" configs/experiment/*.yaml))
 comma := ,
 space := $(subst ,, )
 # Smoke runs are no evidence: they never touch the committed results.
