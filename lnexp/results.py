@@ -20,11 +20,12 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from lnexp import paths
-from lnexp.config import compose, grid, identity
+from lnexp.config import compose, expand, grid, identity
 
 SCALES = ("paper", "desk", "smoke")  # the strongest evidence first
 POINTS = 100  # of one curve that are kept at most
 DIGITS = 6  # significant digits that are kept
+TRIALS = 100  # seeds from this one on are for trials, such as tuning: what they have chosen, they cannot decide
 METRICS = ["id", "step", "epoch", "seconds", "split", "metric", "value"]
 FACTS = ["id", "family", "status", "commit", "dirty", "machine", "device", "threads", "torch"]
 
@@ -53,7 +54,7 @@ def load(experiment: str, scale: str | None = None, results: str | Path = paths.
 
     Args:
         experiment: a preset of configs/experiment. Only runs whose configuration is one of its own, whatever their seed, are
-            taken, so that a trial with other values is never mixed in.
+            taken, so that a trial with other values is never mixed in. Seeds of trials go with presets of trials alone.
         scale: None takes the strongest that the tables hold.
         results: the folder that holds tables/.
     """
@@ -64,6 +65,7 @@ def load(experiment: str, scale: str | None = None, results: str | Path = paths.
             runs = every[every["family"].isin(families_of(experiment, each))]
         if len(runs):
             break
+    runs = runs[(runs["seed"] >= TRIALS) == is_trial(experiment)] if len(runs) else runs
     frame = metrics.merge(runs, on="id", validate="many_to_one")
     named = frame.reindex(columns=["data.set", "data.name"]).bfill(axis=1)["data.set"]
     return frame.assign(metric=frame["split"] + "/" + frame["metric"], data=named).drop(columns="split")
@@ -73,6 +75,12 @@ def families_of(experiment: str, scale: str | None = None) -> set[str]:
     """The families of a preset's runs, at its own scale or at another one."""
     given = [f"scale={scale}"] if scale else []
     return {family(identity(cfg)) for cfg in grid(experiment, "seed=0", *given)}
+
+
+def is_trial(experiment: str) -> bool:
+    """Whether a preset's own seeds are those of trials."""
+    seeds = {int(o.removeprefix("seed=")) for job in expand([f"experiment={experiment}"]) for o in job if o.startswith("seed=")}
+    return min(seeds, default=0) >= TRIALS
 
 
 def experiments() -> list[str]:

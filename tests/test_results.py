@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,19 @@ def test_load_takes_the_presets_own_runs_only(made: Path, monkeypatch: pytest.Mo
     frame = results.load("fig6", "smoke", made)
     assert frame["id"].nunique() == 12
     assert {"train/nll", "test/error"} <= set(frame["metric"])
+
+
+def test_seeds_of_trials_never_mix_with_those_that_decide(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results.make_tables(made, ["smoke"])
+    shutil.copytree(made / "tables", tmp_path / "tables")
+    runs, _ = results.read("mnist", tmp_path)
+    (tmp_path / "tables" / "mnist_runs.csv").write_text(runs.assign(seed=[100, *runs["seed"][1:]]).to_csv(index=False))
+    monkeypatch.setattr(results, "families_of", lambda experiment, scale=None: set(runs["family"]))
+    assert set(results.load("fig6", "smoke", tmp_path)["id"]) == set(runs["id"][1:])
+    monkeypatch.setattr(results, "is_trial", lambda experiment: True)
+    assert set(results.load("fig6", "smoke", tmp_path)["id"]) == {runs["id"][0]}
+    monkeypatch.undo()
+    assert [name for name in results.experiments() if results.is_trial(name)] == ["fig2_rates"]
 
 
 # --- claims, on tables that are made up -----------------------------------------------------------------------------------
