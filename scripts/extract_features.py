@@ -101,6 +101,8 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="such as cpu, cuda, cuda:1, mps")
     parser.add_argument("--data-dir", type=Path, default=paths.ROOT / "data", help="where downloads are kept")
     given = parser.parse_args()
+    if given.batch_size < 1:
+        raise UserError(f"--batch-size={given.batch_size}: must be 1 or more")
     try:
         torch.zeros(1, device=given.device)
     except (RuntimeError, AssertionError) as error:

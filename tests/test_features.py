@@ -197,13 +197,14 @@ def script(*arguments: str | Path) -> subprocess.CompletedProcess:
     [
         (["--backbone", "efficientnet"], "--backbone=efficientnet: allowed are efficientnet_lite0, torchvision:MODEL"),
         (["--device", "gpu"], "--device=gpu: not on this machine"),
-        (["--batch-size", "0"], "batch_size=0: must be 1 or more"),
+        (["--batch-size", "0"], "--batch-size=0: must be 1 or more"),
         (["--layer", "fc"], "--layer=fc: only for torchvision's networks"),
         (["--dataset", "0.png"], "--dataset=0.png: not a dataset file of Karpathy's layout"),
     ],
 )
 def test_the_script_names_what_is_wrong(extra: list[str], says: str, pictures: list[Path], tmp_path: Path) -> None:
-    done = script(tmp_path, "--out", tmp_path / "f.npy", "--data-dir", DATA, *extra)
+    """Before it fetches anything."""
+    done = script(tmp_path, "--out", tmp_path / "f.npy", "--data-dir", tmp_path / "empty", *extra)
     assert done.returncode == 2 and done.stderr.startswith(f"error: {says}") and done.stderr.count("\n") == 1
 
 
