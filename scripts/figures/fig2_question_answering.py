@@ -23,7 +23,7 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
     paper.set(xlabel="update", ylabel="validation error", ylim=(0, 1), title="the paper's, CNN questions")
     paper.legend(loc="lower left")
     figure.suptitle(
-        f"Attentive reader ({provenance(frame)}; {rates(frame)}; dotted: rules that do not learn, on the same questions)",
+        f"Attentive reader ({provenance(frame)}; dotted: rules that do not learn, on the same questions)\n{rates(frame)}",
         fontsize=9,
     )
     return figure
