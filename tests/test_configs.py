@@ -11,7 +11,7 @@ from lnexp.claims import CLAIMS
 from lnexp.config import MACHINE, check, compose, expand, grid, identity, make_norm, run_id
 from lnexp.errors import UserError
 from lnexp.nn import NORMS
-from lnexp.results import experiments
+from lnexp.results import experiments, is_trial
 from lnexp.tasks import TASKS
 
 
@@ -60,6 +60,7 @@ def test_every_preset_makes_as_many_runs_as_its_header_says(name: str) -> None:
     runs = grid(name)
     assert len(runs) == int(said[1])
     assert len({run_id(cfg) for cfg in runs}) == len(runs)
+    assert is_trial(name) == ("decides no claim" in header)  # by which make reproduce leaves it out
     if name in {claim.experiment for claim in CLAIMS}:
         assert len({cfg.seed for cfg in runs}) >= 5
 
