@@ -5,45 +5,47 @@ import pandas as pd
 
 from lnexp.plotting import COLOURS, arms, figure_main, paper_curve, provenance
 
-PANELS = (  # of the paper's figure: panel, our measure, title, label of the axis
+PANELS = (  # panel of the paper's figure, our measure, title, label of the axis
     ("SICKr", "sick_pearson", "SICK, Pearson's r", "r x 100"),
     ("SICKmse", "sick_mse", "SICK, mean squared error", "MSE x 100"),
     ("MR", "mr_accuracy", "MR", "accuracy (%)"),
     ("CR", "cr_accuracy", "CR", "accuracy (%)"),
     ("SUBJ", "subj_accuracy", "SUBJ", "accuracy (%)"),
     ("MPQA", "mpqa_accuracy", "MPQA", "accuracy (%)"),
+    (None, "trec_accuracy", "TREC", "accuracy (%)"),
 )
 PAPER = {"none": "base", "ln": "LN"}
 PAPER_UPDATES = 50_000  # between two evaluations, the unit of the paper's axis
 
 
 def draw(frame: pd.DataFrame) -> plt.Figure:
-    """Ours above, the paper's six panels below: other text, other sizes, so never on one axis. The loss is ours alone.
+    """Ours above, the paper's panels below: other text, other sizes, so never on one axis. Loss and TREC are ours alone.
 
-    The first point of a probe is the untrained encoder. Dotted is what needs no encoder: counts of words, in black, and the mean
-    of the embeddings of a trained encoder, in its norm's colour.
+    Of the paper's six panels those are drawn whose evaluation sets the runs had. The first point of a probe is the untrained
+    encoder. Dotted is what needs no encoder: counts of words, in black, and the mean of the embeddings of a trained encoder, in
+    its norm's colour.
     """
-    figure, axes = plt.subplots(2, len(PANELS) + 1, figsize=(17, 5.2))
+    panels = [panel for panel in PANELS if f"probes/{panel[1]}" in set(frame["metric"])]
+    figure, axes = plt.subplots(2, len(panels) + 1, figsize=(2.45 * (len(panels) + 1), 5.2))
     percent = frame["metric"].str.endswith(("/sick_pearson", "/sick_mse"))
     frame = frame.assign(value=frame["value"].where(~percent, 100 * frame["value"]))
     arms(axes[0, 0], frame, "valid/nll", "step")
     axes[0, 0].set(xlabel="update", ylabel="nats a word", title="validation NLL")
     axes[0, 0].legend(loc="upper right")
     axes[1, 0].axis("off")
-    for column, (panel, measure, title, label) in enumerate(PANELS, start=1):
-        ours, papers = axes[:, column]
-        if f"probes/{measure}" in set(frame["metric"]):
-            arms(ours, frame, f"probes/{measure}", "step")
-            ours.set(xlabel="update", ylabel=label, title=title)
-            draw_without_encoder(ours, frame, measure)
-        else:
-            ours.set_axis_off()
+    for (panel, measure, title, label), (ours, papers) in zip(panels, axes.T[1:], strict=True):
+        arms(ours, frame, f"probes/{measure}", "step")
+        ours.set(xlabel="update", ylabel=label, title=title)
+        draw_without_encoder(ours, frame, measure)
+        if panel is None:
+            papers.axis("off")
+            continue
         for norm, curve in PAPER.items():
             paper_curve(papers, panel, curve, norm, "Figure 3", scale=PAPER_UPDATES / 1000)
         papers.set(xlabel="update (thousands)", ylabel=label, title=title)
     axes[1, 1].legend(loc="lower right")
     figure.suptitle(
-        f"Skip-thoughts: above ours ({provenance(frame)}; dotted in black: counts of words, in colour: mean of the trained "
+        f"Skip-thoughts: above ours ({provenance(frame)};\ndotted in black: counts of words, in colour: mean of the trained "
         "embeddings), below the paper's own curves on BookCorpus",
         fontsize=9,
     )
