@@ -17,4 +17,5 @@ if __name__ == "__main__":
     for claim in claims.to_dict("records"):
         print("{id}  {verdict:<12}  {says}".format_map(claim))
         if claim["n"]:
-            print("      {measure}: {effect} ({interval}), n={n}, p {p_t}, {scale} scale, {data}".format_map(claim))
+            tested = "{effect} ({interval}), n={n}, p {p_t}" if claim["interval"] else "{effect}, n={n}"
+            print(f"      {{measure}}: {tested}, {{scale}} scale, {{data}}".format_map(claim))
