@@ -181,6 +181,22 @@ def test_a_killed_preparation_leaves_no_worker_and_goes_on_to_the_same_end(
     assert went_on.counts == at_once.counts and went_on.vocabulary.words == at_once.vocabulary.words
 
 
+def test_runs_that_joblib_starts_side_by_side_prepare_without_a_complaint(tmp_path: Path) -> None:
+    (tmp_path / "books").mkdir()
+    for k in range(3):
+        (tmp_path / "books" / f"b{k}.txt").write_text(story(k))
+    script = (
+        "import pathlib, joblib\n"
+        "from lnexp.data import prose\n"
+        f"run = joblib.delayed(prose.load)({books(tmp_path / 'books')!r}, pathlib.Path({str(tmp_path)!r}), {V}, {LIMIT})\n"
+        "first, second = joblib.Parallel(n_jobs=2)([run, run])\n"
+        "assert first.counts == second.counts\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=environ(), cwd=paths.ROOT, capture_output=True, text=True)
+    assert (done.returncode, "Exception" in done.stderr) == (0, False), done.stderr
+    assert done.stderr.count("Preparing books") == 1  # one did it, the other waited
+
+
 def alive(pid: str) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"

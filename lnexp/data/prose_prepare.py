@@ -12,13 +12,13 @@ import io
 import json
 import os
 import sys
+import time
 from array import array
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from hashlib import blake2b
 from itertools import groupby
-from multiprocessing import parent_process
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
@@ -90,10 +90,12 @@ def _write_parts(source: Source, parts: Path) -> None:
 def _end_with_parent() -> None:
     """In a worker: end when the process that asked for the work is killed, instead of waiting for more of it for ever."""
 
+    parent = os.getppid()  # not multiprocessing's: under joblib its parents cannot be waited for
+
     def watch() -> None:
-        if parent := parent_process():
-            parent.join()
-            os._exit(1)
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
 
     Thread(target=watch, daemon=True).start()
 
