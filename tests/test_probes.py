@@ -146,6 +146,18 @@ def test_evaluate_names_everything_and_ignores_lengths() -> None:
     assert evaluate(lambda sentences: 7 * counts(sentences), tiny_sets()) == pytest.approx(results, abs=1e-3)
 
 
+def test_each_sentence_is_encoded_once_a_set() -> None:
+    asked: list[list[list[str]]] = []
+
+    def encode(sentences: list[list[str]]) -> np.ndarray:
+        asked.append(sentences)
+        return counts(sentences)
+
+    evaluate(encode, tiny_sets())
+    assert [len(sentences) for sentences in asked] == [6, 6, 2]
+    assert sorted(asked[2]) == [["b"], ["g"]]
+
+
 def test_vectors_of_zeros_pass_and_those_that_are_not_numbers_are_named() -> None:
     mr = {"mr": tiny_sets()["mr"]}
     assert 20 < evaluate(lambda sentences: np.zeros((len(sentences), 3), np.float32), mr)["mr_accuracy"] < 80

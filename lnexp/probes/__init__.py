@@ -19,7 +19,8 @@ def evaluate(encode: Encoder, sets: Sets, fast: bool = True) -> dict[str, float]
     """Judge an encoder on evaluation sets (paper 6.3).
 
     Args:
-        encode: sentences of words -> vectors float32 [n, D]; called once a set. Vectors are scaled to length 1 as by the authors.
+        encode: sentences of words -> vectors float32 [n, D]; called once a set, with its sentences, each one once. Vectors are
+            scaled to length 1 as by the authors.
         sets: from `lnexp.data.sentence_eval.load`.
         fast: with solvers made for the purpose; else the protocol word for word, which takes hours.
 
@@ -33,11 +34,11 @@ def evaluate(encode: Encoder, sets: Sets, fast: bool = True) -> dict[str, float]
     results: dict[str, float] = {}
     for name, data in sets.items():
         if isinstance(data, Related):
-            u_ND, v_ND = np.split(_unit(encode(data.left + data.right), name), 2)
+            u_ND, v_ND = np.split(_vectors(encode, data.left + data.right, name), 2)
             measures = relatedness_scores(u_ND, v_ND, data.score_N, data.sizes, fast)
             results |= {f"{name}_{measure}": value for measure, value in measures.items()}
         else:
-            results |= _named(name, accuracies(_unit(encode(data.sentences), name), data.label_N, data.train, fast))
+            results |= _named(name, accuracies(_vectors(encode, data.sentences, name), data.label_N, data.train, fast))
     return results
 
 
@@ -51,11 +52,14 @@ def bag_of_words(sets: Sets) -> dict[str, float]:
     return results
 
 
-def _unit(x_ND: np.ndarray, name: str) -> np.ndarray:
-    """Vectors of length 1; one that is 0 stays so."""
+def _vectors(encode: Encoder, sentences: list[list[str]], name: str) -> np.ndarray:
+    """Vectors of length 1, row for row; one that is 0 stays so. A sentence of SICK stands in three pairs, but is encoded once."""
+    rows = {words: row for row, words in enumerate(dict.fromkeys(map(tuple, sentences)))}
+    x_ND = encode([list(words) for words in rows])
     if not np.isfinite(x_ND).all():
         raise ValueError(f"the encoder's vectors of {name} are not finite")
-    return x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), 1e-8)
+    x_ND = x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), 1e-8)
+    return x_ND[[rows[tuple(words)] for words in sentences]]
 
 
 def _named(name: str, accuracy_S: np.ndarray) -> dict[str, float]:
