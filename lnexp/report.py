@@ -23,6 +23,7 @@ Runs of one seed start from equal weights and see equal batches. Intervals are 9
 about {ALPHA_T} k false verdicts are to be expected.
 """
 
+VERDICTS = ["supported", "contradicted", "inconclusive", "not run"]
 TABLE = """| | claim | verdict | measure | effect | 95 % interval | seeds | p for the claim (t / flip) |
 |---|---|---|---|---|---|---|---|"""
 ROW = "| {id} | {says} ({where}) | **{verdict}** | {measure} | {effect} | {interval} | {n} | {p_t} / {p_flip} |"
@@ -31,7 +32,7 @@ ROW = "| {id} | {says} ({where}) | **{verdict}** | {measure} | {effect} | {inter
 def report(results: Path) -> str:
     """The whole report as Markdown, from tables/ and claims.csv in `results`."""
     claims = pd.read_csv(results / "claims.csv", dtype=str, keep_default_na=False)
-    parts = [HEAD]
+    parts = [HEAD, _overview(claims)]
     for name in experiments():
         task = TASKS[compose([f"experiment={name}"]).task.name]
         parts.append(f"## {name}\n")
@@ -46,6 +47,17 @@ def report(results: Path) -> str:
     return "\n".join(parts)
 
 
+def _overview(claims: pd.DataFrame) -> str:
+    """Which claims of each experiment met which verdict."""
+    ids = claims.pivot_table(index="experiment", columns="verdict", values="id", aggfunc=", ".join, sort=False, fill_value="")
+    lines = ["| experiment | " + " | ".join(VERDICTS) + " |", "|---" * (1 + len(VERDICTS)) + "|"]
+    for experiment, of in ids.reindex(columns=VERDICTS, fill_value="").iterrows():
+        lines.append(f"| [{experiment}](#{experiment}) | " + " | ".join(of) + " |")
+    totals = claims["verdict"].value_counts().reindex(VERDICTS, fill_value=0)
+    lines.append(f"| {len(claims)} claims | " + " | ".join(map(str, totals)) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def _of(experiment: str, results: Path, kind: str) -> list[Path]:
     """The figures, or tables in Markdown, that are called after an experiment and not after one with a longer name."""
     paths = sorted((results / "figures").glob(f"*.{kind}"))
@@ -58,8 +70,9 @@ def _runs(frame: pd.DataFrame) -> str:
         return "No runs yet.\n"
     runs = frame.drop_duplicates("id")
     commits = ", ".join(sorted({str(c)[:8] for c in runs["commit"]}))
+    seeds = runs["seed"].nunique()
     diverged = int((runs["status"] == "diverged").sum())
     return (
-        f"{len(runs)} runs, {runs['scale'].iloc[0]} scale, data {runs['data'].iloc[0]}, {runs['seed'].nunique()} seeds; "
+        f"{len(runs)} runs, {runs['scale'].iloc[0]} scale, data {runs['data'].iloc[0]}, {seeds} seed{'s' * (seeds != 1)}; "
         f"{diverged} diverged. Made on {', '.join(sorted(set(runs['machine'])))}, code {commits}.\n"
     )

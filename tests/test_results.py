@@ -256,6 +256,15 @@ def test_committed_claims_and_report_are_current() -> None:
     assert (paths.RESULTS / "REPORT.md").read_text() == report(paths.RESULTS), "run: make claims"
 
 
+def test_the_overview_lists_each_claim_under_its_verdict() -> None:
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in report(paths.RESULTS).split("\n") if line[:1] == "|"]
+    head, rows = rows[0], rows[2 : next(n for n, row in enumerate(rows) if row[0].endswith("claims")) + 1]
+    listed = {(id, v) for row in rows[:-1] for v, ids in zip(head[1:], row[1:], strict=True) for id in ids.split(", ") if id}
+    claimed = pd.read_csv(paths.RESULTS / "claims.csv")
+    assert listed == set(zip(claimed["id"], claimed["verdict"], strict=True))
+    assert sum(map(int, rows[-1][1:])) == len(claimed)
+
+
 def test_each_norm_is_tuned_to_the_best_rate_of_the_committed_grid() -> None:
     frame = results.load("fig2_rates")
     best = frame[frame["metric"] == "valid/error"].groupby(["norm.name", "optimizer.lr", "seed"])["value"].min()

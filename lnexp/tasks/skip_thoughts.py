@@ -77,8 +77,8 @@ class SkipThoughts(Task):
         "training, products of the layer over all words are rounded to bfloat16, which takes half the time.",
         "Adam corrects its bias as published; the public code's slip is optimizer.name=adam_slip.",
         "The plain GRU has torch's second bias, inside the reset gate's product, which the public code lacks.",
-        "On the embedded data MR, CR and TREC are stand-ins from a published package, and SICK, SUBJ and MPQA are missing. The "
-        "encoder sees no end token on SICK, where the public code adds one.",
+        "Without the evaluation sets of a folder, MR, CR and TREC are stand-ins from a published package, and SICK, SUBJ and "
+        "MPQA are missing. The encoder sees no end token on SICK, where the public code adds one.",
         "Where task.expand_vocabulary=true, unknown words are guessed from GloVe's vectors of 50 numbers; the paper's are 300 of "
         "word2vec.",
         "A run in several processes averages their gradients, so that clipping sees the sum over one process's triplets.",
