@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -15,12 +16,13 @@ import torch
 import lnexp
 from lnexp import checkpoint, paths
 from lnexp.config import compose, run_folder
+from lnexp.data import sentence_eval
 from lnexp.data.text import tokenize
 from lnexp.data.word_vectors import WordVectors
 from lnexp.encode import main
 from lnexp.errors import UserError
 from lnexp.run import run
-from tests.conftest import environ
+from tests.conftest import environ, script
 
 SENTENCES = ["The old red fox sings.", "cat runs .", "The zebra hides.", "The old owl sleeps."]
 
@@ -121,6 +123,21 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(trained: Path, tmp_pat
     assert before is not None
     weight = lnexp.load_encoder(broken).module.embedding.weight
     assert torch.equal(weight, before["model"]["encoder.embedding.weight"])
+
+
+def test_a_trained_encoder_is_judged_on_sets_of_ones_own(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    train, test = (tmp_path / name for name in sentence_eval.FILES["trec"])
+    train.parent.mkdir()
+    asked = ["DESC:def The old fox sings ?", "NUM:count Cat runs fast ?", "NUM:date The owl sleeps ?"]
+    train.write_text("\n".join(asked * 10))
+    test.write_text("\n".join(asked))
+    probe = script("probe.py").main
+    assert probe([str(trained), "--eval-root", str(tmp_path), "--both"]) == 0
+    fast, slow = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"trec_accuracy +100 +\d+ s", fast)
+    assert re.fullmatch(r"trec_accuracy +100 +\d+ s, word for word", slow)
+    assert probe([str(trained), "--eval-root", str(tmp_path), "--sets", "trex"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "error: --sets=trex: allowed are trec; did you mean trec?"
 
 
 def test_importing_lnexp_does_not_import_torch() -> None:

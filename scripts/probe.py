@@ -1,0 +1,48 @@
+"""Judge a trained sentence encoder on MR, CR, SUBJ, MPQA, TREC and SICK (paper 6.3), as its training did.
+
+    python scripts/probe.py results/runs/skip_thoughts/RUN --eval-root FOLDER            all sets in a minute
+    python scripts/probe.py results/runs/skip_thoughts/RUN --eval-root FOLDER --sets cr trec --both
+
+With --both each set is also judged by the protocol word for word, one fit after the other, which takes minutes to hours.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from lnexp import load_encoder, paths, trained
+from lnexp.data import sentence_eval, word_vectors
+from lnexp.errors import UserError, unknown
+from lnexp.probes import evaluate
+
+
+def main(given: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Judge a trained sentence encoder.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a run of task=skip_thoughts")
+    parser.add_argument("--eval-root", metavar="FOLDER", help="sets in SentEval's layout; without it stand-ins of a package")
+    parser.add_argument("--sets", nargs="+", metavar="SET", help=f"of {', '.join(sentence_eval.FILES)}; all without it")
+    parser.add_argument("--both", action="store_true", help="also by the protocol word for word")
+    parser.add_argument("--data-dir", type=Path, default=paths.ROOT / "data", help="where downloads are kept")
+    arguments = parser.parse_args(given)
+    try:
+        expands = trained.configuration(arguments.run).task.get("expand_vocabulary", False)
+        encoder = load_encoder(arguments.run, word_vectors.load(arguments.data_dir) if expands else None)
+        sets = sentence_eval.load(arguments.eval_root, arguments.data_dir)
+        for name in arguments.sets or sets:
+            if name not in sets:
+                raise unknown("--sets", name, tuple(sets))
+            for fast in (True, False)[: 1 + arguments.both]:
+                started = time.perf_counter()
+                results = evaluate(encoder.encode, {name: sets[name]}, fast)
+                how = f"{time.perf_counter() - started:6.0f} s" + ("" if fast else ", word for word")
+                for measure, value in results.items():
+                    print(f"{measure:18} {value:8.4g}   {how}", flush=True)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
