@@ -31,11 +31,13 @@ class Progress:
         """Begin at update `step` of `steps`; the bar has room for the values that `brief` names."""
         self.brief, self.latest = brief, dict[str, float]()
         self.steps, self.first, self.began, self.last_line = steps, step, time.monotonic(), float("-inf")
+        self.words = 0
         if self.shown and self.bar_wanted:
             self.bar = tqdm(total=steps, initial=step, desc=self.title, unit="update", dynamic_ncols=True, smoothing=0.1)
 
-    def step(self) -> None:
-        """One more update is done."""
+    def step(self, words: int = 0) -> None:
+        """One more update is done, on so many words."""
+        self.words += words
         if self.bar is not None:
             self.bar.update()
 
@@ -43,15 +45,19 @@ class Progress:
         """Show the newest values; plain lines appear at most every ten seconds unless it must be `now`."""
         if self.bar is not None:
             self.latest |= {name: values[name] for name in self.brief if name in values}
-            self.bar.set_postfix_str(_text(self.latest), refresh=False)
+            self.bar.set_postfix_str(f"{_text(self.latest)}{self._words_a_second()}", refresh=False)
         elif self.shown and (now or time.monotonic() - self.last_line >= LINE_EVERY):
             self.last_line = time.monotonic()
             spent = self.last_line - self.began
             rate = (step - self.first) / spent if spent > 0 else 0.0
             left = f"{(self.steps - step) / rate:.0f} s left" if rate else ""
-            print(
-                f"{self.title}  {step}/{self.steps}  {_text(values)}  {rate:.1f} updates/s  {left}", file=sys.stderr, flush=True
-            )
+            rates = f"{rate:.1f} updates/s{self._words_a_second()}"
+            print(f"{self.title}  {step}/{self.steps}  {_text(values)}  {rates}  {left}", file=sys.stderr, flush=True)
+
+    def _words_a_second(self) -> str:
+        """As a last column; nothing where there are no words. Evaluations are in the time, as they are in that of updates."""
+        spent = time.monotonic() - self.began
+        return f"  {self.words / spent:.0f} words/s" if self.words and spent > 0 else ""
 
     def say(self, line: str) -> None:
         """A line that stays."""

@@ -15,7 +15,7 @@ from lnexp.optim import AdamSlip
 from lnexp.parallel import Team
 from lnexp.runlog import RunLog
 from lnexp.seeding import generator_states, restore_generators, seed_everything, set_aside
-from lnexp.tasks.base import Task
+from lnexp.tasks.base import Task, words
 
 
 def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None) -> dict[str, Any] | None:
@@ -64,7 +64,8 @@ def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None)
         started = time.perf_counter()
         for k in range(first, min(per_epoch, first + steps - step)):
             optimizer.zero_grad()
-            loss = loss_of(batches[k])
+            batch = batches[k]
+            loss = loss_of(batch)
             loss.backward()
             for group in clipped:
                 nn.utils.clip_grad_norm_(*group)
@@ -72,7 +73,7 @@ def fit(task: Task, norm: Norm, cfg: DictConfig, team: Team, log: RunLog | None)
             losses += loss.detach()
             step, summed = step + 1, summed + 1
             if log:
-                log.progress.step()
+                log.progress.step(words(batch))
 
             evaluates = step % eval_every == 0 or step == steps
             logs = evaluates or step % log_every == 0

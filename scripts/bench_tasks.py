@@ -24,18 +24,13 @@ from torch import Tensor, nn
 from lnexp import config
 from lnexp.provenance import processor
 from lnexp.seeding import seed_everything
-from lnexp.tasks.base import Batch
+from lnexp.tasks.base import Batch, words
 from lnexp.tasks.skip_thoughts import SkipThoughtsNet
 from lnexp.trainer import make_optimizer
 
 SIZES = {
     "question_answering": [],
     "skip_thoughts": ["task.vocabulary_size=20000", "task.word_size=300", "task.hidden_size=600", "task.probes=none"],
-}
-# The lengths of what the recurrent layers read.
-LENGTHS = {
-    "question_answering": ("passage_lengths_B", "question_lengths_B"),
-    "skip_thoughts": ("source_lengths_B", "before_lengths_B", "after_lengths_B"),
 }
 
 
@@ -80,16 +75,15 @@ def main() -> None:
 
     for ours in (True, False):
         seconds(0, ours)
-    words, fast, ratios = [], [], []
+    rates, fast, ratios = [], [], []
     for first in range(0, arguments.rounds * arguments.updates, arguments.updates):
         one, other = seconds(first, True), seconds(first, False)
-        read = [batches[k][name].sum() for k in range(first, first + arguments.updates) for name in LENGTHS[arguments.task]]
-        words.append(float(sum(read)) / one)
+        rates.append(sum(words(batches[k]) for k in range(first, first + arguments.updates)) / one)
         fast.append(arguments.updates / one)
         ratios.append(other / one)
     print(f"{config.run_id(cfg)} on {processor()}, 1 thread, medians of {arguments.rounds} rounds:")
     print(
-        f"{statistics.median(fast):.3g} updates a second, {statistics.median(words):.0f} words: "
+        f"{statistics.median(fast):.3g} updates a second, {statistics.median(rates):.0f} words: "
         f"{statistics.median(ratios):.2f} times as many as plain"
     )
 

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lnexp import config, run
+from lnexp.progress import Progress
 from lnexp.runlog import read_rows
+from lnexp.tasks.base import words
 from lnexp.tasks.mnist import MNIST
 
 
@@ -73,6 +75,19 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(smoke: list[str], mo
     assert summary["status"] == "diverged"
     assert summary["steps"] == 5
     assert (folder / "summary.json").exists()
+
+
+def test_texts_are_read_at_so_many_words_a_second(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    batch = {"words_TB": torch.zeros(3, 2), "lengths_B": torch.tensor([3, 2]), "answer_lengths_B": torch.tensor([1, 4])}
+    for of, wanted in ((batch, "10.0 updates/s  100 words/s  0 s left\n"), ({}, "10.0 updates/s  0 s left\n")):
+        monkeypatch.setattr("time.monotonic", lambda: 1.0)
+        progress = Progress("run")
+        progress.start(0, 20, ())
+        for _ in range(20):
+            progress.step(words(of))
+        monkeypatch.setattr("time.monotonic", lambda: 3.0)
+        progress.show(20, {})
+        assert capsys.readouterr().err.endswith(wanted)
 
 
 def test_an_error_leaves_no_summary(smoke: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

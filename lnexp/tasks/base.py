@@ -14,6 +14,11 @@ Batch = dict[str, Tensor]
 Share = tuple[int, int]  # (rank, number of processes): the part of each batch that one process trains on
 
 
+def words(batch: Batch) -> int:
+    """Words of all texts in a batch, by their lengths: what is called lengths_B or ..._lengths_B, on the CPU; else 0."""
+    return sum(int(lengths_B.sum()) for name, lengths_B in batch.items() if name.endswith("lengths_B"))
+
+
 class Batches(Protocol):
     """The batches of one epoch: any of them at once, so that a resumed run does not read what it has seen."""
 
