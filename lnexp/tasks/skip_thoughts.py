@@ -80,7 +80,7 @@ class SkipThoughts(Task):
         "Without the evaluation sets of a folder, MR, CR and TREC are stand-ins from a published package, and SICK, SUBJ and "
         "MPQA are missing. The encoder sees no end token on SICK, where the public code adds one.",
         "The regression on SICK is fitted exactly, under ridges that fall until the development pairs are told no better; the "
-        "authors fit it by Adam without a ridge. On trained encoders of 600 units that gave an r higher by .009 to .014 "
+        "authors fit it by Adam without a ridge. On three trained encoders that gave an r higher by .009 to .014 "
         "under either norm (scripts/probe.py RUN --both).",
         "Where task.expand_vocabulary=true, unknown words are guessed from GloVe's vectors of 50 numbers; the paper's are 300 of "
         "word2vec.",
