@@ -33,6 +33,7 @@ def report(results: Path) -> str:
     """The whole report as Markdown, from tables/ and claims.csv in `results`."""
     claims = pd.read_csv(results / "claims.csv", dtype=str, keep_default_na=False)
     parts = [HEAD, _overview(claims)]
+    first: dict[str, str] = {}  # task -> the experiment under which its differences are listed
     for name in experiments():
         task = TASKS[compose([f"experiment={name}"]).task.name]
         parts.append(f"## {name}\n")
@@ -42,8 +43,11 @@ def report(results: Path) -> str:
         mine = claims[claims["experiment"] == name]
         if len(mine):
             parts.append("\n".join([TABLE, *(ROW.format_map(c) for c in mine.to_dict("records"))]) + "\n")
-        parts.append("How this differs from the paper:\n")
-        parts.append("\n".join(f"- {sentence}" for sentence in task.differences) + "\n")
+        if (listed := first.setdefault(task.name, name)) == name:
+            parts.append("How this differs from the paper:\n")
+            parts.append("\n".join(f"- {sentence}" for sentence in task.differences) + "\n")
+        else:
+            parts.append(f"How this differs from the paper: as listed under [{listed}](#{listed}).\n")
     return "\n".join(parts)
 
 

@@ -17,6 +17,7 @@ from lnexp import claims, config, paths, results, run
 from lnexp.claims import CLAIMS, Claim, arm, contrasts, decide, ledger
 from lnexp.measures import Ahead, Better, BetterAtBest, Faster, LosesLess, Measure, Series, Steadier
 from lnexp.report import report
+from lnexp.tasks import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +264,14 @@ def test_the_overview_lists_each_claim_under_its_verdict() -> None:
     claimed = pd.read_csv(paths.RESULTS / "claims.csv")
     assert listed == set(zip(claimed["id"], claimed["verdict"], strict=True))
     assert sum(map(int, rows[-1][1:])) == len(claimed)
+
+
+def test_each_departure_from_the_paper_is_told_once() -> None:
+    text = report(paths.RESULTS)
+    for task in {config.compose([f"experiment={name}"]).task.name for name in results.experiments()}:
+        assert TASKS[task].differences
+        for sentence in TASKS[task].differences:
+            assert text.count(f"- {sentence}\n") == 1
 
 
 def test_each_norm_is_tuned_to_the_best_rate_of_the_committed_grid() -> None:
