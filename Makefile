@@ -38,10 +38,12 @@ reproduce: data  ## Run every experiment (SCALE=desk SEEDS=1), on all cores, the
 	$(PY) scripts/make_tables.py --scale $(SCALE) --results $(RESULTS)
 	$(MAKE) --no-print-directory plots claims SCALE=$(SCALE)
 
-test: setup  ## Lint, types and tests
+lint: setup  ## Style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+test: lint  ## Lint, types and tests
 	$(PY) -m pytest -n 2 --ignore=tests/test_wandb.py
 	$(PY) -m pytest tests/test_wandb.py  # by themselves: W&B's service keeps deadlines that a crowded machine misses
 
