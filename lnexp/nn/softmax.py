@@ -29,7 +29,8 @@ def linear_cross_entropy(
         target_N: int64, 0 to V - 1.
         limit: bytes that the buffers may take.
         bfloat16: round h, W, the logits and their gradient to bfloat16 and multiply these: half the time where the processor has
-            instructions for it (AMX, AVX512-BF16), much longer where not. Softmax, loss and sums over chunks keep their kind.
+            instructions for it (AMX, AVX512-BF16), which round a chunk's gradients of h and W too; a little longer where not.
+            Softmax, loss and sums over chunks keep their kind.
 
     Raises:
         ValueError: shapes or kinds do not fit.
@@ -44,6 +45,12 @@ def linear_cross_entropy(
     if torch.is_grad_enabled() and any(t.requires_grad for t in (h_NH, weight_VH, bias_V)):
         return LinearCrossEntropy.apply(h_NH, weight_VH, bias_V, target_N, rows, bfloat16)
     return chunked(h_NH, weight_VH, bias_V, target_N, rows, bfloat16)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether there are instructions for it. Torch would do without, but at a tenth of the speed of float32."""
+    instructions = torch.cpu.get_capabilities()
+    return device.type != "cpu" or any(instructions.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -72,17 +79,22 @@ def chunked(
     gradients: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> Tensor:
     """The loss, chunk by chunk. `gradients`: of h (to be overwritten), weight and bias (to be added to); None: not wanted."""
-    product = torch.bfloat16 if bfloat16 else h_NH.dtype  # the kind of number that is multiplied
+    short = bfloat16 and multiplies_bfloat16(h_NH.device)
+    product = torch.bfloat16 if short else h_NH.dtype  # the kind of number that is multiplied
+
+    def rounded(t: Tensor) -> Tensor:
+        return t.to(torch.bfloat16) if bfloat16 else t
+
     buffer_CV = h_NH.new_empty(min(rows, len(h_NH)), len(bias_V))
-    rounded_CV = torch.empty_like(buffer_CV, dtype=product) if bfloat16 else buffer_CV
+    factor_CV = torch.empty_like(buffer_CV, dtype=product) if short else buffer_CV
     loss_N = h_NH.new_empty(len(h_NH))
-    factor_VH = weight_VH.to(product)
+    w_VH = rounded(weight_VH).to(product)
     for first in range(0, len(h_NH), rows):
         part = slice(first, first + rows)
-        h_CH, target_C1 = h_NH[part].to(product), target_N[part, None]
-        z_CV, r_CV = buffer_CV[: len(h_CH)], rounded_CV[: len(h_CH)]
-        torch.mm(h_CH, factor_VH.t(), out=r_CV)
-        torch.add(r_CV, bias_V, out=z_CV)
+        h_CH, target_C1 = rounded(h_NH[part]).to(product), target_N[part, None]
+        z_CV, f_CV = buffer_CV[: len(h_CH)], factor_CV[: len(h_CH)]
+        torch.mm(h_CH, w_VH.t(), out=f_CV)
+        torch.add(rounded(f_CV), bias_V, out=z_CV)
         z_CV -= z_CV.amax(1, keepdim=True)
         own_C1 = z_CV.gather(1, target_C1)
         sum_C1 = z_CV.exp_().sum(1, keepdim=True)
@@ -93,10 +105,10 @@ def chunked(
         z_CV /= sum_C1  # now the probabilities, and in the next line their difference from the truth
         z_CV.scatter_add_(1, target_C1, -torch.ones_like(own_C1))
         dbias_V += z_CV.sum(0)
-        r_CV.copy_(z_CV)  # nothing to do where both are one
-        dh_NH[part] = torch.mm(r_CV, factor_VH)
-        if bfloat16:
-            dweight_VH += torch.mm(r_CV.t(), h_CH)
+        f_CV.copy_(z_CV if short else rounded(z_CV))
+        dh_NH[part] = torch.mm(f_CV, w_VH)
+        if short:
+            dweight_VH += torch.mm(f_CV.t(), h_CH)
         else:
-            dweight_VH.addmm_(r_CV.t(), h_CH)
+            dweight_VH.addmm_(f_CV.t(), h_CH)
     return loss_N.sum()

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lnexp.nn import softmax
 from lnexp.nn.softmax import LIMIT, linear_cross_entropy
 
 N, H, V = 13, 5, 31
@@ -49,9 +50,13 @@ def test_float32_with_large_logits() -> None:
     torch.testing.assert_close(linear_cross_entropy(*inputs, target_N).double(), exact, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("instructions", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_bfloat16_products_are_as_good_as_their_rounding(dtype: torch.dtype) -> None:
+def test_bfloat16_products_are_as_good_as_their_rounding(
+    dtype: torch.dtype, instructions: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """h, W and each logit have 8 bits left, good for a hundredth of a gradient; nothing more is lost in the sums."""
+    monkeypatch.setattr(softmax, "multiplies_bfloat16", lambda device: instructions)
     inputs, target_N = drawn(dtype)
     wanted = plain(*inputs, target_N)
     loss = linear_cross_entropy(*inputs, target_N, limit=4 * V * 10, bfloat16=True)
@@ -60,6 +65,18 @@ def test_bfloat16_products_are_as_good_as_their_rounding(dtype: torch.dtype) -> 
     for got, right in zip(torch.autograd.grad(loss, inputs), torch.autograd.grad(wanted, inputs), strict=True):
         assert got.dtype == dtype
         assert 0 < (got - right).norm() / right.norm() < 0.01
+
+
+def test_bfloat16_is_the_same_with_instructions_for_it_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the last rounding of the gradients of a chunk."""
+    inputs, target_N = drawn(torch.float32)
+    results = []
+    for instructions in (True, False):
+        monkeypatch.setattr(softmax, "multiplies_bfloat16", lambda device, instructions=instructions: instructions)
+        loss = linear_cross_entropy(*inputs, target_N, limit=4 * V * 6, bfloat16=True)
+        results.append((loss.detach(), *torch.autograd.grad(loss, inputs)))
+    for a, b in zip(*results, strict=True):
+        assert (a - b).norm() / a.norm() < 2**-8
 
 
 def test_a_graph_can_be_walked_twice() -> None:
