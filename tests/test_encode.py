@@ -17,6 +17,7 @@ import lnexp
 from lnexp import checkpoint, paths
 from lnexp.config import compose, run_folder
 from lnexp.data import sentence_eval
+from lnexp.data.sentence_eval import Labelled
 from lnexp.data.text import tokenize
 from lnexp.data.word_vectors import WordVectors
 from lnexp.encode import main
@@ -138,6 +139,21 @@ def test_a_trained_encoder_is_judged_on_sets_of_ones_own(trained: Path, tmp_path
     assert re.fullmatch(r"trec_accuracy +100 +\d+ s, word for word", slow)
     assert probe([str(trained), "--eval-root", str(tmp_path), "--sets", "trex"]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == "error: --sets=trex: allowed are trec; did you mean trec?"
+    assert probe([str(trained), "--eval-root", str(tmp_path), "--rows", "9"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "error: --rows=9: must be 100 or more"
+
+
+def test_a_part_of_a_set_is_spread_over_it() -> None:
+    """All of one class stand before all of the other in most files."""
+    some = script("probe.py").some
+    label_N = np.repeat([0, 1], 175)
+    whole = Labelled([["word", str(n)] for n in range(350)], label_N)
+    part = some(whole, 120)
+    assert len(part.sentences) == len(part.label_N) == 117 and part.label_N.sum() == 58
+    assert part.sentences[-1] == ["word", "348"]
+    assert some(whole, None) is whole and some(whole, 400).sentences == whole.sentences
+    with_test_set = Labelled(whole.sentences, label_N, train=200)
+    assert some(with_test_set, 120) is with_test_set
 
 
 def test_importing_lnexp_does_not_import_torch() -> None:
