@@ -22,12 +22,11 @@ def evaluate(encode: Encoder, sets: Sets, fast: bool = True) -> dict[str, float]
         encode: sentences of words -> vectors float32 [n, D]; called once a set, with its sentences, each one once. Vectors are
             scaled to length 1 as by the authors.
         sets: from `lnexp.data.sentence_eval.load`.
-        fast: sets of classes with a solver made for the purpose; else the protocol word for word, which takes hours.
+        fast: with solvers made for the purpose; else the protocol word for word, which takes hours.
 
     Returns:
         For a set of classes NAME_accuracy, in percent, and, where it is the mean of 10 folds, NAME_accuracy_sd, their standard
-        deviation. For sick Pearson's and Spearman's correlation and the mean squared error, of the regression as the authors
-        fit it sick_r, sick_rho and sick_error, of the one under ridges sick_pearson, sick_spearman and sick_mse.
+        deviation. For sick sick_pearson, sick_spearman and sick_mse.
 
     Raises:
         ValueError: a vector is not finite.
@@ -36,9 +35,8 @@ def evaluate(encode: Encoder, sets: Sets, fast: bool = True) -> dict[str, float]
     for name, data in sets.items():
         if isinstance(data, Related):
             u_ND, v_ND = np.split(_vectors(encode, data.left + data.right, name), 2)
-            for ridge, names in ((False, ("r", "rho", "error")), (True, ("pearson", "spearman", "mse"))):
-                measures = relatedness_scores(u_ND, v_ND, data.score_N, data.sizes, ridge)
-                results |= {f"{name}_{measure}": value for measure, value in zip(names, measures, strict=True)}
+            measures = relatedness_scores(u_ND, v_ND, data.score_N, data.sizes, fast)
+            results |= {f"{name}_{measure}": value for measure, value in measures.items()}
         else:
             results |= _named(name, accuracies(_vectors(encode, data.sentences, name), data.label_N, data.train, fast))
     return results

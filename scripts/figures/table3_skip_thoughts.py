@@ -14,11 +14,6 @@ WHAT = {
     "MPQA accuracy": ("mpqa_accuracy", ".1f"),
     "TREC accuracy": ("trec_accuracy", ".1f"),
 }
-BY_ADAM = {
-    "probes/sick_r": "probes/sick_pearson",
-    "probes/sick_rho": "probes/sick_spearman",
-    "probes/sick_error": "probes/sick_mse",
-}
 
 
 def draw(frame: pd.DataFrame) -> str:
@@ -30,20 +25,13 @@ def draw(frame: pd.DataFrame) -> str:
 
 
 def ours(frame: pd.DataFrame) -> list[list[str]]:
-    """For each norm the encoder at the end, before the first update, and the mean of its embeddings; then counts of words.
-
-    SICK is told by the regression under ridges, and of the encoder at the end also as the authors fit it.
-    """
+    """For each norm the encoder at the end, before the first update, and the mean of its embeddings; then counts of words."""
     rows = []
     for norm in (n for n in NAMES if n in set(frame["norm.name"])):
         of = frame[frame["norm.name"] == norm]
         last = of["step"] == of.groupby("id")["step"].transform("max")
         name = f"{NAMES[norm]} (n={of['id'].nunique()})"
         rows.append([name, *cells(of[last], "probes")])
-        by_adam = of[last & of["metric"].isin(BY_ADAM)]
-        if len(by_adam):
-            says = f"{NAMES[norm]} (n={by_adam['id'].nunique()}), SICK by Adam"
-            rows.append([says, *cells(by_adam.replace({"metric": BY_ADAM}), "probes")])
         rows.append([f"{name}, untrained", *cells(of[of["step"] == 0], "probes")])
         rows.append([f"{name}, mean of its embeddings", *cells(of, "means")])
     return [*rows, ["counts of words", *cells(frame.drop_duplicates("metric"), "words")]]
