@@ -82,7 +82,7 @@ class SkipThoughts(Task):
         "MPQA are missing. The encoder sees no end token on SICK, where the public code adds one.",
         "The regression on SICK is fitted exactly, under ridges that fall until the development pairs are told no better; the "
         "authors fit it by Adam without a ridge. On three trained encoders that gave an r higher by .009 to .014 "
-        "under either norm (scripts/probe.py RUN --both).",
+        "under either norm (scripts/probe.py RUN --both); on a plain one after 200 updates it had not ended at 50,000 epochs.",
         "Where task.expand_vocabulary=true, unknown words are guessed from GloVe's vectors of 50 numbers; the paper's are 300 of "
         "word2vec.",
         "A run in several processes averages their gradients, so that clipping sees the sum over one process's triplets.",
