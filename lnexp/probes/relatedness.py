@@ -33,8 +33,8 @@ def relatedness_scores(
         score_N: true scores from 1 to 5.
         sizes: how many pairs are for training, development and test, in this order.
         fast: each fit is the exact one under a ridge half as strong as the last; else it is 100 more epochs of Adam without a
-            ridge, as the authors do. That takes seconds to a quarter of an hour and more: the vectors of a plain encoder after
-            200 updates were told better and better for 50,000 epochs. Of two trained encoders both rank the same one higher,
+            ridge, as the authors do. That takes seconds to more than a quarter of an hour: for a plain encoder after 200 updates
+            it had not ended then. Of two trained encoders both rank the same one higher,
             but the authors' r is higher by about .01.
 
     Returns:

@@ -75,14 +75,14 @@ class SkipThoughts(Task):
         "Batches of 64 and clipping at 5 are those of the public code that the paper names; Kiros et al. write 128 and 10.",
         "The runs on novels (fig3_books) have 600 units, words of 300, all 20,000 words, a rate of 1e-3 and 2,000 updates; in "
         "training, the layer over all words multiplies numbers rounded to bfloat16, which takes half the time where the "
-        "processor has instructions for it. Seed 4 ran on one without: there the products themselves were not rounded again.",
+        "processor has instructions for it. Their seed 4 ran on one without: there the products themselves were not rounded again.",
         "Adam corrects its bias as published; the public code's slip is optimizer.name=adam_slip.",
         "The plain GRU has torch's second bias, inside the reset gate's product, which the public code lacks.",
         "Without the evaluation sets of a folder, MR, CR and TREC are stand-ins from a published package, and SICK, SUBJ and "
         "MPQA are missing. The encoder sees no end token on SICK, where the public code adds one.",
         "The regression on SICK is fitted exactly, under ridges that fall until the development pairs are told no better; the "
         "authors fit it by Adam without a ridge. On three trained encoders that gave an r higher by .009 to .014 "
-        "under either norm (scripts/probe.py RUN --both); on a plain one after 200 updates it had not ended at 50,000 epochs.",
+        "under either norm (scripts/probe.py RUN --both); on a plain one after 200 updates it had not ended in 15 minutes.",
         "Where task.expand_vocabulary=true, unknown words are guessed from GloVe's vectors of 50 numbers; the paper's are 300 of "
         "word2vec.",
         "A run in several processes averages their gradients, so that clipping sees the sum over one process's triplets.",
