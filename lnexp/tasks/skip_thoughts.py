@@ -75,7 +75,7 @@ class SkipThoughts(Task):
         "Batches of 64 and clipping at 5 are those of the public code that the paper names; Kiros et al. write 128 and 10.",
         "The runs on novels (fig3_books) have 600 units, words of 300, all 20,000 words, a rate of 1e-3 and 2,000 updates; in "
         "training, the layer over all words multiplies numbers rounded to bfloat16, which takes half the time where the "
-        "processor has instructions for it. Their seed 4 ran on one without: there the products themselves were not rounded again.",
+        "processor has instructions for it. Their seed 4 ran on one without: there products were not rounded again.",
         "Adam corrects its bias as published; the public code's slip is optimizer.name=adam_slip.",
         "The plain GRU has torch's second bias, inside the reset gate's product, which the public code lacks.",
         "Without the evaluation sets of a folder, MR, CR and TREC are stand-ins from a published package, and SICK, SUBJ and "
