@@ -103,7 +103,7 @@ ALWAYS_INLINE void tile(long inner, Left left, const T* panel, const T* const* s
         for (int r = 0; r < R; r++) {
             const Vector<T> x = all<T>(left(r, k));
 #pragma GCC unroll 3
-            for (int v = 0; v < V; v++) sums[r][v] += x * right[v];
+            for (int v = 0; v < V; v++) sums[r][v] = fma(x, right[v], sums[r][v]);
         }
     }
     const auto put = [&](int r, int v, auto lanes) {

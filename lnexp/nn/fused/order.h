@@ -51,7 +51,7 @@ template <class T, int images, int captions> ALWAYS_INLINE void scores(const Ord
 #pragma GCC unroll 4
             for (int a = 0; a < images; a++) {
                 const Vector<T> over = above_zero(s - v[a]);
-                sums[a][b] += over * over;
+                sums[a][b] = fma(over, over, sums[a][b]);
             }
         }
     });

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || (defined(__AVX__) && defined(__FMA__))
 #include <immintrin.h>
 #endif
 
@@ -36,6 +36,27 @@ template <class T> using Bits = typename VectorOf<T>::bits;
 template <class T> constexpr long width = vector_bytes / sizeof(T);
 
 template <class T> ALWAYS_INLINE Vector<T> all(T x) { return x - Vector<T>{}; }
+
+// x * y + z, rounded once. Compilers are free to make this of `x * y + z`, and do so in one loop and not in another (GCC: not
+// in a single chain of sums, on Zen), so what a row's sums are would hang on how many rows are worked on together, and with
+// that on the number of threads.
+#if defined(__AVX512F__)
+ALWAYS_INLINE Vector<float> fma(Vector<float> x, Vector<float> y, Vector<float> z) {
+    return (Vector<float>)_mm512_fmadd_ps((__m512)x, (__m512)y, (__m512)z);
+}
+ALWAYS_INLINE Vector<double> fma(Vector<double> x, Vector<double> y, Vector<double> z) {
+    return (Vector<double>)_mm512_fmadd_pd((__m512d)x, (__m512d)y, (__m512d)z);
+}
+#elif defined(__AVX__) && defined(__FMA__)
+ALWAYS_INLINE Vector<float> fma(Vector<float> x, Vector<float> y, Vector<float> z) {
+    return (Vector<float>)_mm256_fmadd_ps((__m256)x, (__m256)y, (__m256)z);
+}
+ALWAYS_INLINE Vector<double> fma(Vector<double> x, Vector<double> y, Vector<double> z) {
+    return (Vector<double>)_mm256_fmadd_pd((__m256d)x, (__m256d)y, (__m256d)z);
+}
+#else  // NEON, where compilers always do; processors without the instruction, where they cannot
+template <class V> ALWAYS_INLINE V fma(V x, V y, V z) { return x * y + z; }
+#endif
 
 // How many lanes an operation touches: all of them, or the first n at the end of a row.
 struct Whole {};
