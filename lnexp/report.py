@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lnexp.config import compose
-from lnexp.results import experiments, load
+from lnexp.results import experiments, load, task_of
 from lnexp.stats import ALPHA_FLIP, ALPHA_T, MIN_SEEDS
 from lnexp.tasks import TASKS
 
@@ -35,7 +34,7 @@ def report(results: Path) -> str:
     parts = [HEAD, _overview(claims)]
     first: dict[str, str] = {}  # task -> the experiment under which its differences are listed
     for name in experiments():
-        task = TASKS[compose([f"experiment={name}"]).task.name]
+        task = TASKS[task_of(name)]
         parts.append(f"## {name}\n")
         parts.append(_runs(load(name, results=results)))
         parts += [f"![{path.stem}](figures/{path.name})\n" for path in _of(name, results, "png")]

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def load(experiment: str, scale: str | None = None, results: str | Path = paths.
         scale: None takes the strongest that the tables hold.
         results: the folder that holds tables/.
     """
-    every, metrics = read(compose([f"experiment={experiment}"]).task.name, results)
+    every, metrics = read(task_of(experiment), results)
     runs = every[:0]
     for each in [scale] if scale else SCALES:
         if "scale" in every and (every["scale"] == each).any():  # else there is no need to spell out its grid
@@ -71,16 +72,24 @@ def load(experiment: str, scale: str | None = None, results: str | Path = paths.
     return frame.assign(metric=frame["split"] + "/" + frame["metric"], data=named).drop(columns="split")
 
 
+@cache
 def families_of(experiment: str, scale: str | None = None) -> set[str]:
     """The families of a preset's runs, at its own scale or at another one."""
     given = [f"scale={scale}"] if scale else []
     return {family(identity(cfg)) for cfg in grid(experiment, "seed=0", *given)}
 
 
+@cache
 def is_trial(experiment: str) -> bool:
     """Whether a preset's own seeds are those of trials."""
     seeds = {int(o.removeprefix("seed=")) for job in expand([f"experiment={experiment}"]) for o in job if o.startswith("seed=")}
     return min(seeds, default=0) >= TRIALS
+
+
+@cache
+def task_of(experiment: str) -> str:
+    """The name of a preset's task."""
+    return compose([f"experiment={experiment}"]).task.name
 
 
 def experiments() -> list[str]:

@@ -6,13 +6,15 @@ import errno
 import resource
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lnexp import paths
 from lnexp.cli import explain
-from tests.conftest import train
+from tests.conftest import PYTHON, Started, train
 
 
 @pytest.mark.parametrize(
@@ -90,22 +92,22 @@ def test_errors_of_the_file_system_and_errors_of_ours() -> None:
 
 
 def test_a_second_process_says_who_holds_the_run(smoke: list[str]) -> None:
-    command = [sys.executable, str(paths.ROOT / "train.py"), *smoke, "max_updates=100000", "epochs=null", "log_every=5"]
-    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    given = [*smoke, "max_updates=100000", "epochs=null", "log_every=5"]
+    first = Started(*given)
     try:
-        assert first.stderr is not None
-        first.stderr.readline()  # its first line: it is training
-        second = train(*command[2:])
+        while first.running() and not first.said()[1]:  # its first line: it is training
+            time.sleep(0.05)
+        second = train(*given)
         assert second.returncode == 2
-        assert f"is being trained by process {first.pid} on " in second.stderr
+        assert f"is being trained by process {first.process.pid} on " in second.stderr
         assert len(second.stderr.strip().splitlines()) == 1
     finally:
         first.kill()
-        first.communicate()
+        first.wait(10)
 
 
 def test_help_names_the_choices() -> None:
-    done = train("--help")
+    done = train("--help", launcher=PYTHON)
     assert done.returncode == 0
     for word in ("task: ", "norm: bn, bn_everywhere, ln, none, rms, wn", "experiment: ", "experiment=fig6"):
         assert word in done.stdout
@@ -113,17 +115,21 @@ def test_help_names_the_choices() -> None:
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
 def test_a_grid_runs_resumes_and_survives_a_run_that_cannot_be_made(launcher: str, smoke: list[str], tmp_path: Path) -> None:
-    """Batch size 1 under BN is a mistake; the seven others are made, and a second call makes none anew."""
-    given = ["-m", *smoke, "norm=bn,ln", "batch_size=1,64", "seed=0,1", "max_updates=10", "task.hidden_sizes=[8]"]
-    given += [f"hydra/launcher={launcher}"]
+    """Batch size 1 under BN is a mistake; the others are made, and a second call makes none anew."""
+    seeds = [0, 1] if launcher != "submitit_local" else [0]  # there, each run is a process that imports everything
+    given = ["-m", *smoke, "norm=bn,ln", "batch_size=1,64", f"seed={','.join(map(str, seeds))}", "max_updates=10"]
+    given += ["task.hidden_sizes=[8]", f"hydra/launcher={launcher}"]
     if launcher == "submitit_local":
         given += ["hydra.launcher.timeout_min=5"]
-    done = train(*given)
+    command = partial(train, launcher=None if launcher == "basic" else PYTHON)  # the others' processes outlive a copied one
+    done = command(*given)
     assert done.returncode == 2, done.stderr
     folders = sorted((tmp_path / "results" / "runs" / "mnist").iterdir())
-    assert [f.name.split("-s")[0] for f in folders] == ["bn-b64"] * 2 + ["ln-b1"] * 2 + ["ln-b64"] * 2
+    assert [f.name.split("-s")[0] for f in folders] == [
+        norm_and_batch for norm_and_batch in ("bn-b64", "ln-b1", "ln-b64") for _ in seeds
+    ]
     written = [(f / "summary.json").stat().st_mtime_ns for f in folders]
-    again = train(*given)
+    again = command(*given)
     assert [(f / "summary.json").stat().st_mtime_ns for f in folders] == written
     if launcher == "basic":
         assert "error: run 1 of 8: batch_size=1: norm=bn needs at least 2 cases" in done.stderr

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.conftest import train
+from tests.conftest import PYTHON, train
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+TORCHRUN = (*PYTHON, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
 
 @pytest.mark.parametrize(("norm", "equal"), [("ln", True), ("none", True), ("bn", False)])
 def test_two_processes_against_one(norm: str, equal: bool, smoke: list[str], tmp_path: Path) -> None:
     weights, losses = [], []
-    for place, launcher in (("one", (sys.executable,)), ("two", TORCHRUN)):
+    for place, launcher in (("one", PYTHON), ("two", TORCHRUN)):
         given = [o for o in smoke if not o.startswith("results_dir")] + [f"results_dir={tmp_path}/{place}"]
         done = train(
             *given, f"norm={norm}", "batch_size=16", "max_updates=20", "device=cpu", launcher=launcher, OMP_NUM_THREADS="1"

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from lnexp import paths
-from tests.conftest import train
+from tests.conftest import Started, train
 
 LONG = ["max_updates=600", "epochs=null", "eval_every=50", "log_every=7", "checkpoint_every=20", "batch_size=16"]
 
@@ -54,24 +51,23 @@ def uninterrupted(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
 @pytest.mark.parametrize(("norm", "seed"), [("ln", 0), ("ln", 1), ("bn", 2)])
 def test_killed_runs_end_with_the_same_bytes(norm: str, seed: int, smoke: list[str], tmp_path: Path, uninterrupted: dict) -> None:
     """kill -9 at random moments, several times each, until the run ends; some fall into writing a checkpoint."""
-    command = [sys.executable, str(paths.ROOT / "train.py"), *smoke, f"norm={norm}", *LONG]
     moment, kills = random.Random(seed), 0
     while True:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         metrics = list((tmp_path / "results" / "runs" / "mnist").glob("*/metrics.csv"))
         before = metrics[0].stat().st_size if metrics else 0
-        while kills < 6 and process.poll() is None:  # wait until it has begun to write, then a random moment more
+        started = Started(*smoke, f"norm={norm}", *LONG)
+        while kills < 6 and started.running():  # wait until it has begun to write, then a random moment more
             metrics = list((tmp_path / "results" / "runs" / "mnist").glob("*/metrics.csv"))
             if metrics and metrics[0].stat().st_size != before:
                 time.sleep(moment.uniform(0, 0.3))
-                process.send_signal(signal.SIGKILL)
+                started.kill()
                 kills += 1
                 break
             time.sleep(0.005)
-        _, errors = process.communicate()
-        if process.returncode == 0:
+        code = started.wait(300)
+        if code == 0:
             break
-        assert process.returncode == -signal.SIGKILL, errors
+        assert code == -signal.SIGKILL, started.said()
     assert kills >= 2
     same(the_run(tmp_path / "results"), uninterrupted[norm])
 

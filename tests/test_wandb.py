@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lnexp import paths
-from tests.conftest import environ, train
+from tests import conftest
+from tests.conftest import PYTHON, environ
 
+train = partial(conftest.train, launcher=PYTHON)  # W&B is started and stopped by a process of its own
 NO_CREDENTIALS = {"WANDB_MODE": None, "WANDB_API_KEY": None, "NETRC": "/dev/null"}
 
 
