@@ -72,10 +72,10 @@ def _runs(frame: pd.DataFrame) -> str:
     if frame.empty:
         return "No runs yet.\n"
     runs = frame.drop_duplicates("id")
-    commits = ", ".join(sorted({str(c)[:8] for c in runs["commit"]}))
+    machines, commits = ({one for of_run in runs[column] for one in str(of_run).split("; ")} for column in ("machine", "commit"))
     seeds = runs["seed"].nunique()
     diverged = int((runs["status"] == "diverged").sum())
     return (
         f"{len(runs)} runs, {runs['scale'].iloc[0]} scale, data {runs['data'].iloc[0]}, {seeds} seed{'s' * (seeds != 1)}; "
-        f"{diverged} diverged. Made on {', '.join(sorted(set(runs['machine'])))}, code {commits}.\n"
+        f"{diverged} diverged. Made on {', '.join(sorted(machines))}, code {', '.join(sorted(c[:8] for c in commits))}.\n"
     )

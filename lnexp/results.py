@@ -1,6 +1,6 @@
 """Tables: what is kept of the runs. Two files a task, both committed, tidy, with every seed:
 
-    results/tables/<task>_runs.csv   one row a run: id, status, commit, machine, and every value of its configuration
+    results/tables/<task>_runs.csv   one row a run: id, status, commit ("a; b" where b went on after a), ..., its configuration
     results/tables/<task>.csv        id,step,epoch,seconds,split,metric,value
 
 Tables outlive runs: a run found on this disk replaces its own rows, the rows of runs made elsewhere stay.
@@ -151,14 +151,20 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     cfg = OmegaConf.load(folder / "config.yaml")
     assert isinstance(cfg, DictConfig)
     summary = json.loads((folder / "summary.json").read_text())
-    start = json.loads((folder / "env.json").read_text())[-1]
+    starts = json.loads((folder / "env.json").read_text())
     values = identity(cfg)
     facts = {"id": folder.name, "family": family(values), "status": summary["status"]}
-    facts |= {name: start[name] for name in FACTS[3:]}
+    facts |= {name: _all_of([start[name] for start in starts]) for name in FACTS[3:]}
     rows = pd.read_csv(folder / "metrics.csv")
     rows = rows.groupby(["split", "metric"], sort=False, group_keys=False)[rows.columns.tolist()].apply(_thin)
     rows["value"] = rows["value"].map(lambda v: float(f"{v:.{DIGITS}g}"))
     return facts | _flat(values), rows.assign(id=folder.name, seconds=rows["seconds"].round(1))
+
+
+def _all_of(values: list[Any]) -> Any:
+    """What a run's starts agree on; where they do not, all that they say, in the order in which it changed."""
+    different = list(dict.fromkeys(values))
+    return different[0] if len(different) == 1 else "; ".join(map(str, different))
 
 
 def _thin(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,10 +1,10 @@
-"""Judge a trained sentence encoder on MR, CR, SUBJ, MPQA, TREC and SICK (paper 6.3), as its training did.
+"""Judge a trained sentence encoder on MR, CR, SUBJ, MPQA, TREC and SICK, as by the authors (paper 6.3).
 
     python scripts/probe.py results/runs/skip_thoughts/RUN --eval-root FOLDER            all sets in a minute
     python scripts/probe.py results/runs/skip_thoughts/RUN --eval-root FOLDER --sets cr mr --both --rows 500
 
-With --both each set is also judged by the protocol word for word, one fit after the other, which takes minutes to hours; less
-with --rows, on some sentences of each set.
+The solvers are those of task.probes=paper. With --both each set is also judged by the protocol word for word, one fit after the
+other, which takes minutes to hours; less with --rows, on some sentences of each set.
 """
 
 import argparse

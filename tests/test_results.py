@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shutil
@@ -74,6 +75,19 @@ def test_tables_outlive_runs_and_prune_drops_strangers(made: Path, tmp_path: Pat
     monkeypatch.setattr(results, "SCALES", ("smoke",))  # to spell out every grid at every scale takes a minute
     results.make_tables(tmp_path, ["smoke"], prune=True)  # max_updates=20 and data=idx are in no preset
     assert results.read("mnist", tmp_path)[0].empty
+
+
+def test_a_run_that_went_on_elsewhere_names_all_it_was_made_by(made: Path, tmp_path: Path) -> None:
+    source = sorted((made / "runs" / "mnist").iterdir())[0]
+    folder = tmp_path / "runs" / "mnist" / source.name
+    shutil.copytree(source, folder)
+    (start,) = json.loads((folder / "env.json").read_text())
+    starts = [{**start, "commit": "a" * 40, "machine": "one"}, {**start, "commit": "b" * 40, "machine": "another"}]
+    (folder / "env.json").write_text(json.dumps([*starts, starts[0]]))
+    results.make_tables(tmp_path, ["smoke"])
+    (row,) = results.read("mnist", tmp_path)[0].to_dict("records")
+    assert (row["commit"], row["machine"]) == (f"{'a' * 40}; {'b' * 40}", "one; another")
+    assert (row["threads"], row["torch"]) == (start["threads"], start["torch"])
 
 
 def test_skip_tabled_leaves_out_what_the_tables_hold(
@@ -289,7 +303,7 @@ def test_each_norm_is_tuned_to_the_best_rate_of_the_committed_grid() -> None:
 def test_committed_tables_name_clean_commits() -> None:
     for table in sorted((paths.RESULTS / "tables").glob("*_runs.csv")):
         runs = pd.read_csv(table, dtype=str)
-        assert runs["commit"].str.fullmatch("[0-9a-f]{40}").all(), table.name
+        assert runs["commit"].str.fullmatch("[0-9a-f]{40}(; [0-9a-f]{40})*").all(), table.name
         assert (runs["dirty"] == "False").all(), table.name
         assert not runs["id"].duplicated().any()
 

@@ -250,8 +250,9 @@ def test_table_3_has_the_papers_rows_and_ours() -> None:
     ("override", "says"),
     [
         ("task.order=equal_lengths", "task.order=equal_lengths: allowed are bucketed, equal_length; did you mean equal_length?"),
-        ("task.probes=sentevl", "task.probes=sentevl: allowed are none, package, senteval; did you mean senteval?"),
+        ("task.probes=sentevl", "task.probes=sentevl: allowed are none, package, paper, senteval; did you mean senteval?"),
         ("task.probes=senteval", "task.probes=senteval: give data.eval_root=FOLDER, in SentEval's layout"),
+        ("task.probes=paper", "task.probes=paper: give data.eval_root=FOLDER, in SentEval's layout"),
         ("task.softmax_products=half", "task.softmax_products=half: allowed are bfloat16, float32"),
         ("task.hidden_size=0", "task.hidden_size=0: must be 1 or more"),
         ("task.valid_triplets=0", "task.valid_triplets=0: must be 1 or more"),

@@ -42,11 +42,12 @@ def run(
     chosen = os.environ.get("LNEXP_FUSED", "")
     if chosen not in ("", "1", "0", "compile"):
         raise ValueError(f"LNEXP_FUSED={chosen}: allowed are 1 (the default), 0, compile")
-    implementation = {"0": reference, "compile": _compiled_reference}.get(chosen, _fastest)
+    # Not a decorator, as that would make every import of this file import the compiler.
+    fastest = torch.compiler.disable(_fastest) if torch.compiler.is_compiling() else _fastest
+    implementation = {"0": reference, "compile": _compiled_reference}.get(chosen, fastest)
     return implementation(cell, w, x_TBI, h0_BH, c0_BH, lengths_B, stats)
 
 
-@torch.compiler.disable
 def _fastest(cell: Cell, w: Weights, x_TBI: Tensor, *rest: Any) -> Output:
     return (fused if fits(cell, w, x_TBI) else hoisted)(cell, w, x_TBI, *rest)
 

@@ -15,7 +15,7 @@ Encoder = Callable[[list[list[str]]], np.ndarray]  # sentences of words -> vecto
 Sets = Mapping[str, Labelled | Related]
 
 
-def evaluate(encode: Encoder, sets: Sets, fast: bool = True) -> dict[str, float]:
+def evaluate(encode: Encoder, sets: Sets, fast: bool = True, relatedness: str = "adam") -> dict[str, float]:
     """Judge an encoder on evaluation sets (paper 6.3).
 
     Args:
@@ -23,6 +23,7 @@ def evaluate(encode: Encoder, sets: Sets, fast: bool = True) -> dict[str, float]
             scaled to length 1 as by the authors.
         sets: from `lnexp.data.sentence_eval.load`.
         fast: with solvers made for the purpose; else the protocol word for word, which takes hours.
+        relatedness: adam | ridge, the fast fits on SICK, see `relatedness_scores`. Adam's are the authors'.
 
     Returns:
         For a set of classes NAME_accuracy, in percent, and, where it is the mean of 10 folds, NAME_accuracy_sd, their standard
@@ -35,7 +36,7 @@ def evaluate(encode: Encoder, sets: Sets, fast: bool = True) -> dict[str, float]
     for name, data in sets.items():
         if isinstance(data, Related):
             u_ND, v_ND = np.split(_vectors(encode, data.left + data.right, name), 2)
-            measures = relatedness_scores(u_ND, v_ND, data.score_N, data.sizes, fast)
+            measures = relatedness_scores(u_ND, v_ND, data.score_N, data.sizes, relatedness if fast else "protocol")
             results |= {f"{name}_{measure}": value for measure, value in measures.items()}
         else:
             results |= _named(name, accuracies(_vectors(encode, data.sentences, name), data.label_N, data.train, fast))
