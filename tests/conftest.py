@@ -157,25 +157,27 @@ def environ(**changed: str | None) -> dict[str, str]:
 
 
 def train(*overrides: str, launcher: tuple[str, ...] | None = None, **changed: str | None) -> subprocess.CompletedProcess:
-    """The real command, as a user gives it, in a changed environment.
+    """The real command, as a user gives it, in a changed environment. Without a launcher, such as PYTHON, by `call`."""
+    if launcher is None:
+        return call("train.py", *overrides, **changed)
+    command = [*launcher, str(paths.ROOT / "train.py"), *overrides]
+    return subprocess.run(command, capture_output=True, text=True, env=environ(**changed), cwd=paths.ROOT, timeout=300)
 
-    Without a launcher, such as PYTHON, it is run by a copy of a process that has imported everything: in a second, not in six.
-    """
-    if launcher is not None:
-        command = [*launcher, str(paths.ROOT / "train.py"), *overrides]
-        return subprocess.run(command, capture_output=True, text=True, env=environ(**changed), cwd=paths.ROOT, timeout=300)
-    started = Started(*overrides, **changed)
+
+def call(path: str, *arguments: object, **changed: str | None) -> subprocess.CompletedProcess:
+    """A script of the repository, run by a copy of a process that has imported everything: in a second, not in six."""
+    started = Started(path, *arguments, **changed)
     code = started.wait(300)
-    return subprocess.CompletedProcess(list(overrides), code, *started.said())
+    return subprocess.CompletedProcess([path, *arguments], code, *started.said())
 
 
 class Started:
-    """The command, running by itself."""
+    """A script of the repository, running by itself."""
 
-    def __init__(self, *overrides: str, **changed: str | None) -> None:
+    def __init__(self, path: str, *arguments: object, **changed: str | None) -> None:
         self.folder = Path(tempfile.mkdtemp())
-        argv = [str(paths.ROOT / "train.py"), *overrides]
-        self.process = server().Process(target=_command, args=(argv, environ(**changed), self.folder))
+        argv = [str(paths.ROOT / path), *map(str, arguments)]
+        self.process = server().Process(target=_script, args=(argv, environ(**changed), self.folder))
         self.process.start()
 
     def running(self) -> bool:
@@ -204,11 +206,11 @@ def server() -> multiprocessing.context.BaseContext:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lnexp.run", "lnexp.tasks", "lnexp.cli", "torch._dynamo", "scipy.stats"])
+    context.set_forkserver_preload(["lnexp.run", "lnexp.tasks", "lnexp.cli", "lnexp.plotting", "torch._dynamo"])
     return context
 
 
-def _command(argv: list[str], environment: dict[str, str], folder: Path) -> None:
+def _script(argv: list[str], environment: dict[str, str], folder: Path) -> None:
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), descriptor)
     os.environ.clear()

@@ -93,7 +93,7 @@ def test_errors_of_the_file_system_and_errors_of_ours() -> None:
 
 def test_a_second_process_says_who_holds_the_run(smoke: list[str]) -> None:
     given = [*smoke, "max_updates=100000", "epochs=null", "log_every=5"]
-    first = Started(*given)
+    first = Started("train.py", *given)
     try:
         while first.running() and not first.said()[1]:  # its first line: it is training
             time.sleep(0.05)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
-import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from lnexp.data.efficientnet import EfficientNetLite0, SameConv2d
 from lnexp.data.features import Backbone, extract
 from lnexp.data.sources import Wheel, sha256_of
 from lnexp.errors import UserError
-from tests.conftest import SHARED, environ
+from tests.conftest import SHARED, call
 
 DATA = paths.ROOT / "data"
 
@@ -187,9 +186,7 @@ def test_mistakes_are_told_in_one_line(pictures: list[Path], tmp_path: Path) -> 
         assert "\n" not in str(caught.value)
 
 
-def script(*arguments: str | Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(paths.ROOT / "scripts" / "extract_features.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environ(PYTHONPATH=str(paths.ROOT)), timeout=120)
+script = partial(call, "scripts/extract_features.py")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from lnexp import paths, trained
+from lnexp import trained
 from lnexp.config import check, compose, make_norm, make_task, run_folder
 from lnexp.data import captions
 from lnexp.errors import UserError
@@ -27,7 +26,7 @@ from lnexp.seeding import seed_everything
 from lnexp.tasks.order_embeddings import OrderEmbeddings, embed
 from lnexp.tasks.retrieval import ranks
 from lnexp.trainer import clipping
-from tests.conftest import SHARED
+from tests.conftest import SHARED, call
 
 
 def make(overrides: list[str]) -> OrderEmbeddings:
@@ -297,9 +296,7 @@ def test_a_trained_run_is_read_again(trained_run: Path, captioned: Path, tmp_pat
         trained.load(trained_run)
 
 
-def retrieve(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(paths.ROOT / "scripts" / "retrieve.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=paths.ROOT)
+retrieve = partial(call, "scripts/retrieve.py")
 
 
 def test_a_page_shows_what_is_found(trained_run: Path, captioned: Path, tmp_path: Path) -> None:

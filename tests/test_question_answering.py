@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lnexp import config, paths, run
+from lnexp import config, run
 from lnexp.config import compose, make_norm, make_task
 from lnexp.data.cloze import ENTITY
 from lnexp.errors import UserError
@@ -23,7 +22,7 @@ from lnexp.seeding import seed_everything
 from lnexp.tasks.attentive_reader import AttentiveReader, Encoder
 from lnexp.tasks.question_answering import QuestionAnswering
 from lnexp.trainer import evaluate
-from tests.conftest import script
+from tests.conftest import call, script
 
 
 @pytest.fixture
@@ -308,15 +307,14 @@ def test_a_run_can_be_asked(overrides: list[str], tmp_path: Path) -> None:
     rows = pd.read_csv(config.run_folder(cfg) / "metrics.csv")
     assert {"random", "first", "last", "frequent", "window"} <= set(rows[rows["split"] == "baselines"]["metric"])
 
-    ask = [sys.executable, str(paths.ROOT / "scripts" / "answer.py")]
+    ask = partial(call, "scripts/answer.py")
     picture = tmp_path / "answers.png"
-    given = [str(config.run_folder(cfg)), "-n", "3", "--out", str(picture)]
-    done = subprocess.run([*ask, *given], capture_output=True, text=True)
+    done = ask(config.run_folder(cfg), "-n", 3, "--out", picture)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("@placeholder") == done.stdout.count("answer: ") == 3
     assert picture.read_bytes().startswith(b"\x89PNG")
 
-    wrong = subprocess.run([*ask, str(tmp_path)], capture_output=True, text=True)
+    wrong = ask(tmp_path)
     assert wrong.returncode == 2
     assert wrong.stderr == f"error: {tmp_path}: not the folder of a run, which holds config.yaml\n"
 

@@ -6,7 +6,6 @@ import json
 import re
 import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from lnexp.claims import CLAIMS, Claim, arm, contrasts, decide, ledger
 from lnexp.measures import Ahead, Better, BetterAtBest, Faster, LosesLess, Measure, Series, Steadier
 from lnexp.report import report
 from lnexp.tasks import TASKS
+from tests.conftest import call
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +314,7 @@ def test_figures_are_drawn_from_committed_tables(script: Path, tmp_path: Path, m
     for place in ("a", "b"):
         (tmp_path / place).mkdir()
         (tmp_path / place / "tables").symlink_to(paths.RESULTS / "tables")
-    done = subprocess.run([sys.executable, str(script), "--results", str(tmp_path / "a")], capture_output=True, text=True)
+    done = call(str(script), "--results", tmp_path / "a")
     assert done.returncode == 0, done.stderr
     monkeypatch.setattr(sys, "argv", [str(script), "--results", str(tmp_path / "b")])
     runpy.run_path(str(script), run_name="__main__")
@@ -327,7 +327,7 @@ def test_figures_are_drawn_from_committed_tables(script: Path, tmp_path: Path, m
 
 def test_a_figure_without_runs_says_so(tmp_path: Path) -> None:
     script = paths.ROOT / "scripts" / "figures" / "fig6_mnist.py"
-    done = subprocess.run([sys.executable, str(script), "--results", str(tmp_path)], capture_output=True, text=True)
+    done = call(str(script), "--results", tmp_path)
     assert done.returncode == 0
     assert "no runs of fig6" in done.stdout
 

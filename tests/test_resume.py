@@ -55,7 +55,7 @@ def test_killed_runs_end_with_the_same_bytes(norm: str, seed: int, smoke: list[s
     while True:
         metrics = list((tmp_path / "results" / "runs" / "mnist").glob("*/metrics.csv"))
         before = metrics[0].stat().st_size if metrics else 0
-        started = Started(*smoke, f"norm={norm}", *LONG)
+        started = Started("train.py", *smoke, f"norm={norm}", *LONG)
         while kills < 6 and started.running():  # wait until it has begun to write, then a random moment more
             metrics = list((tmp_path / "results" / "runs" / "mnist").glob("*/metrics.csv"))
             if metrics and metrics[0].stat().st_size != before:
