@@ -7,16 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lnexp import paths
-from tests import conftest
-from tests.conftest import PYTHON, environ
+from tests.conftest import PYTHON, environ, train
 
-train = partial(conftest.train, launcher=PYTHON)  # W&B is started and stopped by a process of its own
 NO_CREDENTIALS = {"WANDB_MODE": None, "WANDB_API_KEY": None, "NETRC": "/dev/null"}
 
 
@@ -103,7 +100,7 @@ def init(**k):
     return Run()
 """
     )
-    done = train(*smoke, **NO_CREDENTIALS, PYTHONPATH=f"{fake}{os.pathsep}{paths.ROOT}")
+    done = train(*smoke, **NO_CREDENTIALS, PYTHONPATH=f"{fake}{os.pathsep}{paths.ROOT}", launcher=PYTHON)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("Weights & Biases failed (no route to host)") == 1
     (folder,) = (tmp_path / "results" / "runs" / "mnist").iterdir()
