@@ -26,7 +26,7 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
     its norm's colour.
     """
     panels = [panel for panel in PANELS if f"probes/{panel[1]}" in set(frame["metric"])]
-    figure, axes = plt.subplots(2, len(panels) + 1, figsize=(2.45 * (len(panels) + 1), 5.2))
+    figure, axes = plt.subplots(2, len(panels) + 1, figsize=(2.45 * (len(panels) + 1), 5.2), squeeze=False)
     percent = frame["metric"].str.endswith(("/sick_pearson", "/sick_mse"))
     frame = frame.assign(value=frame["value"].where(~percent, 100 * frame["value"]))
     arms(axes[0, 0], frame, "valid/nll", "step")
@@ -43,7 +43,8 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
         for norm, curve in PAPER.items():
             paper_curve(papers, panel, curve, norm, "Figure 3", scale=PAPER_UPDATES / 1000)
         papers.set(xlabel="update (thousands)", ylabel=label, title=title)
-    axes[1, 1].legend(loc="lower right")
+    if panels:
+        axes[1, 1].legend(loc="lower right")
     figure.suptitle(
         f"Skip-thoughts: above ours ({provenance(frame)};\ndotted in black: counts of words, in colour: mean of the trained "
         "embeddings), below the paper's own curves on BookCorpus",
