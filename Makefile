@@ -58,11 +58,11 @@ claims: setup  ## Compute the verdict on every claim, and write results/claims.c
 	$(PY) scripts/make_report.py --results $(RESULTS)
 
 bench: setup  ## Measure trainer, recurrent layers and whole models against plain torch (interleaved)
-	$(PY) scripts/bench.py
-	$(PY) scripts/bench_rnn.py
-	$(PY) scripts/bench_order.py
-	for norm in none bn ln; do $(PY) scripts/bench_tasks.py question_answering norm=$$norm; done
-	$(PY) scripts/bench_tasks.py skip_thoughts
+	$(PY) scripts/bench/trainer.py
+	$(PY) scripts/bench/recurrent.py
+	$(PY) scripts/bench/order_violations.py
+	for norm in none bn ln; do $(PY) scripts/bench/tasks.py question_answering norm=$$norm; done
+	$(PY) scripts/bench/tasks.py skip_thoughts
 
 clean:  ## Remove the virtual environment and caches; data and results stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

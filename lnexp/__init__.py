@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lnexp.data.word_vectors import WordVectors
+    from lnexp.data.text.word_vectors import WordVectors
     from lnexp.encode import Encoder
 
 __version__ = "0.1.0"

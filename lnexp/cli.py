@@ -51,7 +51,7 @@ def one_job(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from lnexp.run import run
+    from lnexp.training.run import run
 
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lnexp import trained
 from lnexp.config import make_norm
-from lnexp.data.text import Vocabulary, tokenize
+from lnexp.data.text.vocabulary import Vocabulary, tokenize
 from lnexp.errors import UserError
-from lnexp.tasks.sentence_encoder import SentenceEncoder
+from lnexp.tasks.skip_thoughts.encoder import SentenceEncoder
+from lnexp.training import load as trained
 
 if TYPE_CHECKING:
-    from lnexp.data.word_vectors import WordVectors
+    from lnexp.data.text.word_vectors import WordVectors
 
 
 class Encoder:
@@ -90,7 +90,7 @@ def main(given: list[str] | None = None) -> int:
             raise UserError("the array would go to the terminal: add > vectors.npy")
         published = None
         if arguments.expand is not None:
-            from lnexp.data import word_vectors
+            from lnexp.data.text import word_vectors
 
             published = word_vectors.load(arguments.expand)
         encoder = Encoder.load(arguments.run, published)

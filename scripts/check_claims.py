@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from lnexp import paths
-from lnexp.claims import ledger
-from lnexp.results import SCALES
+from lnexp.evidence.claims import ledger
+from lnexp.evidence.tables import SCALES
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

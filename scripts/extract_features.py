@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lnexp import paths
-from lnexp.data.features import VIEWS, Backbone, efficientnet_lite0, extract
+from lnexp.data.captions.features import VIEWS, Backbone, efficientnet_lite0, extract
 from lnexp.errors import UserError, unknown
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}

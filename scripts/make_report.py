@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from lnexp import paths
-from lnexp.report import report
+from lnexp.evidence.report import report
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

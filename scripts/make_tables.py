@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from lnexp import paths
-from lnexp.results import SCALES, make_tables
+from lnexp.evidence.tables import SCALES, make_tables
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

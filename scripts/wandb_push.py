@@ -8,9 +8,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from lnexp.config import identity, run_id
-from lnexp.runlog import finished, read_rows
 from lnexp.tasks import TASKS
-from lnexp.wandb_sink import WandbSink
+from lnexp.training.runlog import finished, read_rows
+from lnexp.training.wandb_logger import WandbSink
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

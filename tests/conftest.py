@@ -206,7 +206,7 @@ def server() -> multiprocessing.context.BaseContext:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lnexp.run", "lnexp.tasks", "lnexp.cli", "lnexp.plotting", "torch._dynamo"])
+    context.set_forkserver_preload(["lnexp.training.run", "lnexp.tasks", "lnexp.cli", "lnexp.evidence.plotting", "torch._dynamo"])
     return context
 
 

@@ -7,11 +7,11 @@ import re
 import pytest
 
 from lnexp import paths
-from lnexp.claims import CLAIMS
 from lnexp.config import MACHINE, check, compose, expand, grid, identity, make_norm, run_id
 from lnexp.errors import UserError
+from lnexp.evidence.claims import CLAIMS
+from lnexp.evidence.tables import experiments, is_trial
 from lnexp.nn import NORMS
-from lnexp.results import experiments, is_trial
 from lnexp.tasks import TASKS
 
 

@@ -14,15 +14,16 @@ import pytest
 import torch
 
 import lnexp
-from lnexp import checkpoint, paths
+from lnexp import paths
 from lnexp.config import compose, run_folder
 from lnexp.data import sentence_eval
 from lnexp.data.sentence_eval import Labelled
-from lnexp.data.text import tokenize
-from lnexp.data.word_vectors import WordVectors
+from lnexp.data.text.vocabulary import tokenize
+from lnexp.data.text.word_vectors import WordVectors
 from lnexp.encode import main
 from lnexp.errors import UserError
-from lnexp.run import run
+from lnexp.training import checkpoint
+from lnexp.training.run import run
 from tests.conftest import environ, script
 
 SENTENCES = ["The old red fox sings.", "cat runs .", "The zebra hides.", "The old owl sleeps."]
@@ -132,7 +133,7 @@ def test_a_trained_encoder_is_judged_on_sets_of_ones_own(trained: Path, tmp_path
     asked = ["DESC:def The old fox sings ?", "NUM:count Cat runs fast ?", "NUM:date The owl sleeps ?"]
     train.write_text("\n".join(asked * 10))
     test.write_text("\n".join(asked))
-    probe = script("probe.py").main
+    probe = script("demo/probe.py").main
     assert probe([str(trained), "--eval-root", str(tmp_path), "--both"]) == 0
     fast, slow = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"trec_accuracy +100 +\d+ s", fast)
@@ -145,7 +146,7 @@ def test_a_trained_encoder_is_judged_on_sets_of_ones_own(trained: Path, tmp_path
 
 def test_a_part_of_a_set_is_spread_over_it() -> None:
     """All of one class stand before all of the other in most files."""
-    some = script("probe.py").some
+    some = script("demo/probe.py").some
     label_N = np.repeat([0, 1], 175)
     whole = Labelled([["word", str(n)] for n in range(350)], label_N)
     part = some(whole, 120)

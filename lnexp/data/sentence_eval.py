@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lnexp.data.sources import Wheel
-from lnexp.data.text import tokenize
+from lnexp.data.text.vocabulary import tokenize
 from lnexp.errors import UserError
 from lnexp.seeding import fold
 

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from lnexp.nn.batch_steps import BatchSteps
+from lnexp.nn.batch_statistics import BatchSteps
 
 
 class Norm:

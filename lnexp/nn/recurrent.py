@@ -3,7 +3,7 @@
     lstm = lnexp.nn.LSTM(300, 1024, num_layers=2, norm="ln", bidirectional=True)
     out, (h, c) = lstm(x)  # x [T, B, 300], or a PackedSequence; or, for padded sequences, lstm(x, lengths=[5, 3, 2])
 
-N(.) is the norm without gain and bias. Arguments that the three share: `lnexp.nn.stack.Options`.
+N(.) is the norm without gain and bias. Arguments that the three share: `lnexp.nn.recurrent_base.Options`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Unpack
 
 from lnexp.nn.norms import Norm
-from lnexp.nn.stack import Options, Recurrent
+from lnexp.nn.recurrent_base import Options, Recurrent
 
 
 class RNN(Recurrent):

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lnexp.data import mnist
-from lnexp.data.batching import ArrayBatches
+from lnexp.data.batches import ArrayBatches
 from lnexp.errors import UserError, unknown
 from lnexp.nn import GRU, LSTM, RNN, Norm
 from lnexp.seeding import fold

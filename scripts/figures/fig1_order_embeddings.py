@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.plotting import arms, figure_main, paper_curve, provenance
+from lnexp.evidence.plotting import arms, figure_main, paper_curve, provenance
 
 RECALLS = (1, 5, 10)
 PAPER = {"none": "base", "ln": "LN"}

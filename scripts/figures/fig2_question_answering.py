@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.plotting import NAMES, arms, figure_main, paper_curve, provenance
+from lnexp.evidence.plotting import NAMES, arms, figure_main, paper_curve, provenance
 
 PAPER = {"none": "LSTM", "bn": "BN-LSTM", "bn_everywhere": "BN-everywhere", "ln": "LN-LSTM"}
 APART = 0.035  # of the axis's height, between two labels

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.plotting import COLOURS, arms, figure_main, paper_curve, provenance
+from lnexp.evidence.plotting import COLOURS, arms, figure_main, paper_curve, provenance
 
 PANELS = (  # panel of the paper's figure, our measure, title, label of the axis
     ("SICKr", "sick_pearson", "SICK, Pearson's r", "r x 100"),

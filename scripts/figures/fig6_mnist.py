@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.plotting import arms, figure_main, paper_curve, provenance
+from lnexp.evidence.plotting import arms, figure_main, paper_curve, provenance
 
 TRAINING_DIGITS = 55_000
 PANELS = (("train/nll", "training NLL (nats)", "train"), ("test/error", "test error", "err"))

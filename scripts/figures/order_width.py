@@ -5,7 +5,7 @@ from collections.abc import Callable
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.plotting import arms, figure_main, provenance
+from lnexp.evidence.plotting import arms, figure_main, provenance
 
 
 def by(column: str, title: str) -> Callable[[pd.DataFrame], plt.Figure]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.plotting import arms, figure_main, provenance
+from lnexp.evidence.plotting import arms, figure_main, provenance
 
 PANELS = (("valid/error", "best validation error"), ("valid/nll", "best validation NLL (nats)"))
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lnexp.plotting import NAMES, figure_main, markdown, mean_cell, paper_rows, provenance
+from lnexp.evidence.plotting import NAMES, figure_main, markdown, mean_cell, paper_rows, provenance
 
 WHAT = {
     f"{way} retrieval {name}": f"test/{way}_{metric}"

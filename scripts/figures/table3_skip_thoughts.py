@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lnexp.plotting import NAMES, figure_main, markdown, mean_cell, paper_rows, provenance
+from lnexp.evidence.plotting import NAMES, figure_main, markdown, mean_cell, paper_rows, provenance
 
 WHAT = {
     "SICK Pearson r": ("sick_pearson", ".3f"),

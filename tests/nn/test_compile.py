@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lnexp.nn import GRU, LSTM, RNN, dispatch
+from lnexp.nn import GRU, LSTM, RNN
+from lnexp.nn.ops.recurrent import dispatch
 
 
 @pytest.mark.parametrize("norm", ["none", "ln", "bn", "wn"])

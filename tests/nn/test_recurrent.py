@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import lnexp.nn as ours
-from lnexp.nn import dispatch
+from lnexp.nn.ops.recurrent import dispatch
 
 torch.set_num_threads(1)
 KINDS = ["RNN", "LSTM", "GRU"]

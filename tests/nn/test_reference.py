@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lnexp.nn.deferred import RecurrentProduct
-from lnexp.nn.hoisted import hoisted
-from lnexp.nn.reference import reference
-from lnexp.nn.sequence import GATES, Cell, Output, Stats, Weights
+from lnexp.nn.ops.recurrent.eager import hoisted
+from lnexp.nn.ops.recurrent.interface import GATES, Cell, Output, Stats, Weights
+from lnexp.nn.ops.recurrent.reference import reference
+from lnexp.nn.ops.recurrent.weight_gradient import RecurrentProduct
 
 torch.set_num_threads(1)
 
@@ -278,7 +278,7 @@ def test_hoisted_can_be_differentiated_again_and_then_frees_its_states(monkeypat
         products.append(RecurrentProduct(*args))
         return products[-1]
 
-    monkeypatch.setattr("lnexp.nn.hoisted.RecurrentProduct", recorded)
+    monkeypatch.setattr("lnexp.nn.ops.recurrent.eager.RecurrentProduct", recorded)
     cell = Cell("gru", "ln")
     w, (h0_BH, _) = random_weights(cell, 3, 4), random_states(cell, 2, 4)
     total = hoisted(cell, w, torch.randn(3, 2, 3, dtype=torch.float64), h0_BH, None, None).out_TBH.sum()

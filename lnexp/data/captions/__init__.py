@@ -1,0 +1,1 @@
+"""Images with captions (paper section 6.1)."""

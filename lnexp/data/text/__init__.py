@@ -1,0 +1,1 @@
+"""Texts: tokens, vocabularies, sentences, books, word vectors."""

@@ -1,0 +1,1 @@
+"""What the runs show: tables, effects, claims, figures, report."""

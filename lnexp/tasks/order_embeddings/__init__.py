@@ -1,0 +1,1 @@
+"""Order embeddings: image-sentence ranking (paper section 6.1)."""

@@ -1,0 +1,1 @@
+"""Question answering with the attentive reader (paper section 6.2)."""

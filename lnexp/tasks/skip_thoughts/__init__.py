@@ -1,0 +1,1 @@
+"""Skip-thoughts: sentence vectors from neighbouring sentences (paper section 6.3)."""

@@ -1,0 +1,1 @@
+"""How a run is made: the training loop, checkpoints, logs, processes."""
