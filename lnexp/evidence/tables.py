@@ -21,7 +21,8 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from lnexp import paths
-from lnexp.config import compose, expand, grid, identity
+from lnexp.config import compose, expand, grid
+from lnexp.identity import identity
 
 SCALES = ("paper", "desk", "smoke")  # the strongest evidence first
 POINTS = 100  # of one curve that are kept at most

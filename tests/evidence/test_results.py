@@ -20,6 +20,7 @@ from lnexp.evidence import tables as results
 from lnexp.evidence.claims import CLAIMS, Claim, arm, contrasts, decide, ledger
 from lnexp.evidence.effects import Ahead, Better, BetterAtBest, Faster, LosesLess, Measure, Series, Steadier
 from lnexp.evidence.report import report
+from lnexp.identity import run_folder, run_id
 from lnexp.tasks import TASKS
 from lnexp.training import run
 from tests.conftest import call
@@ -74,7 +75,7 @@ def test_tables_outlive_runs_and_prune_drops_strangers(made: Path, tmp_path: Pat
     (tmp_path / "runs" / "mnist" / run_folder.name).symlink_to(run_folder)
     assert results.make_tables(tmp_path, ["smoke"]) == ["mnist: 12 runs, 1 of them from this disk"]
     assert results.tabled("mnist", tmp_path) == {f"mnist/{i}" for i in results.read("mnist", made)[0]["id"]}
-    assert config.run_id(cfg) not in results.tabled("mnist", tmp_path)
+    assert run_id(cfg) not in results.tabled("mnist", tmp_path)
     monkeypatch.setattr(results, "SCALES", ("smoke",))  # to spell out every grid at every scale takes a minute
     results.make_tables(tmp_path, ["smoke"], prune=True)  # max_updates=20 and data=idx are in no preset
     assert results.read("mnist", tmp_path)[0].empty
@@ -102,7 +103,7 @@ def test_skip_tabled_leaves_out_what_the_tables_hold(
     cfg = config.grid("fig6", *given, "seed=0")[0]
     assert run.run(cfg) is None
     assert "in the tables already" in capsys.readouterr().err
-    assert not config.run_folder(cfg).exists()
+    assert not run_folder(cfg).exists()
 
 
 def test_long_curves_are_thinned_and_keep_their_end() -> None:
