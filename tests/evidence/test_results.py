@@ -9,19 +9,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.lines import Line2D
 from omegaconf import OmegaConf
 
 from lnexp import config, paths
 from lnexp.errors import UserError
-from lnexp.evidence import claims
+from lnexp.evidence import claims, plotting
 from lnexp.evidence import tables as results
 from lnexp.evidence.catalog import digest, run_group, run_groups
 from lnexp.evidence.claims import CLAIMS, Claim, arm, contrasts, decide, ledger
 from lnexp.evidence.effects import Ahead, Better, BetterAtBest, Faster, LosesLess, Measure, Series, Steadier
+from lnexp.evidence.figures import Figure
 from lnexp.evidence.report import report
+from lnexp.nn import NORMS
 from lnexp.tasks import TASKS
 from lnexp.training import run
 from tests.conftest import call, environ
@@ -437,9 +441,38 @@ def test_one_figure_by_name_or_by_its_own_script(tmp_path: Path) -> None:
 
 
 def test_figures_import_neither_torch_nor_hydra(tmp_path: Path) -> None:
-    code = "import sys; import lnexp.evidence.plotting as p; p.load('fig6'); print({'torch', 'hydra'} & set(sys.modules))"
+    code = "import sys; import lnexp.evidence.figures as f; f.load('fig6'); print({'torch', 'hydra'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=paths.ROOT, env=environ())
     assert done.stdout == "set()\n", done.stderr
+
+
+def test_a_norm_without_a_style_of_its_own_is_drawn() -> None:
+    """Neither new norms nor those that the catalog does not know are left out of a figure, or look alike."""
+    rows = [
+        {"id": f"{norm}-{seed}", "seed": seed, "norm.name": norm, "step": step, "metric": "test/error", "value": 1 / step}
+        for norm in ("ln", "mine", "yours")
+        for seed in (0, 1)
+        for step in (1, 2, 3)
+    ]
+    figure, ax = plt.subplots()
+    plotting.arms(ax, pd.DataFrame(rows), "test/error", "step")
+    lines, names = ax.get_legend_handles_labels()
+    plt.close(figure)
+    assert names == ["layer norm (n=2)", "mine (n=2)", "yours (n=2)"]
+    assert len({(line.get_color(), line.get_marker()) for line in lines if isinstance(line, Line2D)}) == 3
+
+
+def test_every_norm_looks_different() -> None:
+    assert len({plotting.norm_style(norm) for norm in NORMS}) == len(NORMS)
+
+
+def test_a_figure_of_a_plain_table(tmp_path: Path) -> None:
+    figure = Figure("invariance", lambda table: f"{len(table)} rows\n", table="invariance")
+    assert "there is no" in figure.save(tmp_path)
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "invariance.csv").write_text("norm,change\nln,0\nbn,1\n")
+    figure.save(tmp_path)
+    assert (tmp_path / "figures" / "invariance.md").read_text() == "2 rows\n"
 
 
 def test_a_figure_without_runs_says_so(tmp_path: Path) -> None:
