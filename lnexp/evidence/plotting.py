@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import textwrap
 import zlib
+from functools import cache
 from typing import Any
 
 import matplotlib as mpl
@@ -136,11 +137,16 @@ def paper_curve(
 
 def paper_points(figure: str, panel: str, curve: str) -> tuple[pd.Series, pd.Series]:
     """x and y of a curve in results/paper/curves.csv."""
-    curves = pd.read_csv(paths.PAPER / "curves.csv", keep_default_na=False)
+    curves = _paper_curves()
     rows = curves[(curves["figure"] == figure) & (curves["panel"] == panel) & (curves["curve"] == curve)]
     if rows.empty:
         raise ValueError(f"results/paper/curves.csv has no {figure}, {panel}, {curve}")
     return rows["x"].astype(float), rows["y"].astype(float)
+
+
+@cache
+def _paper_curves() -> pd.DataFrame:
+    return pd.read_csv(paths.PAPER / "curves.csv", keep_default_na=False)
 
 
 def _spread(points: int, order: int) -> tuple[int, int]:

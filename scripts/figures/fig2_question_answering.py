@@ -28,7 +28,7 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
     return finish(
         figure,
         frame,
-        "Figure 2: attentive reader",
+        "Figure 2: attentive reader" + ", each norm at its own learning rate" * (frame["optimizer.lr"].nunique() > 1),
         "Dotted: rules without training, on the same questions.",
         f"Our runs end after {frame['step'].max():,} updates, the paper's after 800,000.",
         f"{rates(frame)}.",

@@ -42,15 +42,14 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
         draw_without_encoder(ours, frame, measure)
         if panel:
             draw_paper(figure.add_subplot(grid[row, column + 1]), panel)
-    return finish(
-        figure,
-        frame,
-        "Figure 3: skip-thoughts, sentence vectors during training",
+    caption = (
         f"Our runs end after {frame['step'].max():,} updates, the paper's after 1,000,000 on BookCorpus; its bands are a spread",
         'over ten folds, "Original" is the published model of Kiros et al. Dotted: counts of words (black) and the mean of the',
         "trained embeddings (colours), without an encoder.",
         "MR, CR and TREC are stand-ins from a published package." if "package" in set(frame["task.probes"]) else "",
     )
+    title = "Figure 3: skip-thoughts, sentence vectors during training"
+    return finish(figure, frame, title, *(caption if len(panels) > 1 else ()))
 
 
 def draw_paper(ax: plt.Axes, panel: str) -> None:

@@ -28,7 +28,9 @@ def over(column: str, name: str) -> Callable[[pd.DataFrame], plt.Figure]:
             ax.set_xticks(range(len(settings)), [f"{setting:g}" for setting in settings])
         seeds = frame["seed"].nunique()
         what = "Marker: mean over seeds, with its 95 % t interval; dot: one run." if seeds > 1 else "Marker: one run."
-        return finish(figure, frame, f"Attentive reader: sensitivity to the {name}", what, lines=False)
+        return finish(
+            figure, frame, f"Attentive reader: sensitivity to the {name}", what, "Settings are evenly spaced.", lines=False
+        )
 
     return draw
 
