@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from lnexp import paths
+from lnexp.errors import UserError, unknown
 from lnexp.evidence.stats import interval
-from lnexp.evidence.tables import SCALES, load
+from lnexp.evidence.tables import SCALES, load, read_plain
 
 NAMES = {
     "none": "no normalisation",
@@ -80,39 +84,69 @@ def paper_curve(
     ax.plot(x, y, color=COLOURS[norm], linewidth=1, linestyle=(0, (4, 2)), alpha=0.8, label=f"{NAMES[norm]}, paper")
 
 
-def figure_main(
-    script: str, experiment: str, draw: Callable[[pd.DataFrame], mpl.figure.Figure | str], name: str | None = None
-) -> None:
-    """What every figure script runs: read the tables, draw, write results/figures/<name>.png, or .md where a text is drawn.
+@dataclass(frozen=True)
+class Figure:
+    """A file of results/figures and how it is drawn.
 
-    Nothing but results/tables and results/paper is read. Without runs the script says so and writes nothing.
-
-    Args:
-        script: the script's own __file__.
+    Attributes:
+        name: the file's name without its suffix.
+        draw: from the rows of `tables.load`, or of a plain table, to a figure, or to a table in Markdown.
         experiment: the preset whose runs are drawn.
-        draw: from the rows of `results.load` to a figure, or to a table in Markdown.
-        name: of the file; None: the script's own.
+        table: the plain table that is drawn instead, where there are no training runs.
     """
-    parser = argparse.ArgumentParser(description=f"Draw {Path(script).stem} from the tables.")
+
+    name: str
+    draw: Callable[[pd.DataFrame], mpl.figure.Figure | str]
+    experiment: str = ""
+    table: str = ""
+
+    def save(self, results: Path = paths.RESULTS, scale: str | None = None) -> str:
+        """Draw the figure into <results>/figures/<name>.png, or .md for a text; a line that says what was written.
+
+        Reads results/tables and results/paper only. Writes nothing where the tables have no rows for it.
+        """
+        frame = load(self.experiment, scale, results) if self.experiment else read_plain(self.table, results)
+        if frame.empty and self.experiment:
+            made_by = f"python train.py experiment={self.experiment}"
+            return f"{self.name}: no runs of {self.experiment} in the tables; train them: {made_by}"
+        if frame.empty:
+            return f"{self.name}: there is no {Path(results) / 'tables' / self.table}.csv"
+        path = Path(results) / "figures" / f"{self.name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with mpl.rc_context(STYLE):
+            drawn = self.draw(frame)
+            if isinstance(drawn, str):
+                path = path.with_suffix(".md")
+                path.write_text(drawn)
+            else:
+                drawn.savefig(path, metadata={"Software": None})
+                plt.close(drawn)
+        return str(path)
+
+
+def main(figures: Iterable[Figure], description: str | None = None) -> None:
+    """The command of every figure script, and of scripts/make_figures.py: draw figures into results/figures.
+
+    Exits with code 2 and one line after a user's mistake.
+    """
+    parser = argparse.ArgumentParser(description=description or "Draw figures from the tables.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="figures or experiments to draw; all where none is given")
     parser.add_argument("--scale", choices=SCALES, help="which runs; by default the strongest that the tables hold")
     parser.add_argument("--results", type=Path, default=paths.RESULTS, help="the folder that holds tables/ and figures/")
     arguments = parser.parse_args()
-    name = name or Path(script).stem
-    frame = load(experiment, arguments.scale, arguments.results)
-    if frame.empty:
-        print(f"{name}: no runs of {experiment} in the tables; make them with: python train.py experiment={experiment}")
-        return
-    path = arguments.results / "figures" / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
     mpl.use("Agg")
-    with mpl.rc_context(STYLE):
-        drawn = draw(frame)
-        if isinstance(drawn, str):
-            path = path.with_suffix(".md")
-            path.write_text(drawn)
-        else:
-            drawn.savefig(path, metadata={"Software": None})
-    print(path)
+    figures = list(figures)
+    known = {name for figure in figures for name in (figure.name, figure.experiment or figure.table)}
+    try:
+        for name in arguments.names:
+            if name not in known:
+                raise unknown("figure", name, known)
+        for figure in figures:
+            if not arguments.names or {figure.name, figure.experiment or figure.table} & set(arguments.names):
+                print(figure.save(arguments.results, arguments.scale))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def paper_rows(experiment: str, table: str, metrics: Iterable[str]) -> dict[str, list[str]]:

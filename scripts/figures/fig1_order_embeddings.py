@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.evidence.plotting import arms, figure_main, paper_curve, provenance
+from lnexp.evidence.plotting import Figure, arms, main, paper_curve, provenance
 
 RECALLS = (1, 5, 10)
 PAPER = {"none": "base", "ln": "LN"}
@@ -26,6 +26,7 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
     return figure
 
 
+FIGURES = (Figure("fig1", draw, "fig1"), Figure("fig1_flickr8k", draw, "fig1_flickr8k"))
+
 if __name__ == "__main__":
-    figure_main(__file__, "fig1", draw, "fig1")
-    figure_main(__file__, "fig1_flickr8k", draw, "fig1_flickr8k")
+    main(FIGURES, __doc__)

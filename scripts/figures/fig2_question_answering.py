@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.evidence.plotting import NAMES, arms, figure_main, paper_curve, provenance
+from lnexp.evidence.plotting import NAMES, Figure, arms, main, paper_curve, provenance
 
 PAPER = {"none": "LSTM", "bn": "BN-LSTM", "bn_everywhere": "BN-everywhere", "ln": "LN-LSTM"}
 APART = 0.035  # of the axis's height, between two labels
@@ -48,6 +48,7 @@ def draw_baselines(ax: plt.Axes, frame: pd.DataFrame) -> None:
         ax.text(1.01, lowest, name, transform=ax.get_yaxis_transform(), fontsize=6, va="center")
 
 
+FIGURES = (Figure("fig2", draw, "fig2"), Figure("fig2_tuned", draw, "fig2_tuned"))
+
 if __name__ == "__main__":
-    figure_main(__file__, "fig2", draw, "fig2")
-    figure_main(__file__, "fig2_tuned", draw, "fig2_tuned")
+    main(FIGURES, __doc__)

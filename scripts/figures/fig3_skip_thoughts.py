@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.evidence.plotting import COLOURS, arms, figure_main, paper_curve, provenance
+from lnexp.evidence.plotting import COLOURS, Figure, arms, main, paper_curve, provenance
 
 PANELS = (  # panel of the paper's figure, our measure, title, label of the axis
     ("SICKr", "sick_pearson", "SICK, Pearson's r", "r x 100"),
@@ -62,6 +62,7 @@ def draw_without_encoder(ax: plt.Axes, frame: pd.DataFrame, measure: str) -> Non
         ax.axhline(counted.mean(), color="black", linewidth=0.8, linestyle=":")
 
 
+FIGURES = (Figure("fig3", draw, "fig3"), Figure("fig3_books", draw, "fig3_books"))
+
 if __name__ == "__main__":
-    figure_main(__file__, "fig3", draw, "fig3")
-    figure_main(__file__, "fig3_books", draw, "fig3_books")
+    main(FIGURES, __doc__)

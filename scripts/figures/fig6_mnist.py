@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.evidence.plotting import arms, figure_main, paper_curve, provenance
+from lnexp.evidence.plotting import Figure, arms, main, paper_curve, provenance
 
 TRAINING_DIGITS = 55_000
 PANELS = (("train/nll", "training NLL (nats)", "train"), ("test/error", "test error", "err"))
@@ -32,5 +32,7 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
     return figure
 
 
+FIGURES = (Figure("fig6_mnist", draw, "fig6"),)
+
 if __name__ == "__main__":
-    figure_main(__file__, "fig6", draw)
+    main(FIGURES, __doc__)

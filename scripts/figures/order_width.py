@@ -5,7 +5,7 @@ from collections.abc import Callable
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.evidence.plotting import arms, figure_main, provenance
+from lnexp.evidence.plotting import Figure, arms, main, provenance
 
 
 def by(column: str, title: str) -> Callable[[pd.DataFrame], plt.Figure]:
@@ -25,6 +25,10 @@ def by(column: str, title: str) -> Callable[[pd.DataFrame], plt.Figure]:
     return draw
 
 
+FIGURES = (
+    Figure("order_width", by("task.hidden_size", "units:"), "order_width"),
+    Figure("order_rates", by("optimizer.lr", "learning rate"), "order_rates"),
+)
+
 if __name__ == "__main__":
-    figure_main(__file__, "order_width", by("task.hidden_size", "units:"), "order_width")
-    figure_main(__file__, "order_rates", by("optimizer.lr", "learning rate"), "order_rates")
+    main(FIGURES, __doc__)

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.evidence.plotting import COLOURS, arms, figure_main, provenance
+from lnexp.evidence.plotting import COLOURS, Figure, arms, main, provenance
 
 PUBLISHED = {"none": 0.902, "bn": 0.954}  # Cooijmans et al. 2016, Table 1: test accuracy after 200 epochs at 784 steps
 BATCHES = (100, 16, 4)
@@ -32,5 +32,7 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
     return figure
 
 
+FIGURES = (Figure("permuted_mnist", draw, "permuted_mnist"),)
+
 if __name__ == "__main__":
-    figure_main(__file__, "permuted_mnist", draw)
+    main(FIGURES, __doc__)

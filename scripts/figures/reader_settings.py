@@ -5,7 +5,7 @@ from collections.abc import Callable
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.evidence.plotting import arms, figure_main, provenance
+from lnexp.evidence.plotting import Figure, arms, main, provenance
 
 PANELS = (("valid/error", "best validation error"), ("valid/nll", "best validation NLL (nats)"))
 
@@ -28,6 +28,10 @@ def over(column: str, label: str) -> Callable[[pd.DataFrame], plt.Figure]:
     return draw
 
 
+FIGURES = (
+    Figure("gain_sensitivity", over("norm.gain", "initial gain"), "gain_sensitivity"),
+    Figure("fig2_rates", over("optimizer.lr", "learning rate"), "fig2_rates"),
+)
+
 if __name__ == "__main__":
-    figure_main(__file__, "gain_sensitivity", over("norm.gain", "initial gain"), "gain_sensitivity")
-    figure_main(__file__, "fig2_rates", over("optimizer.lr", "learning rate"), "fig2_rates")
+    main(FIGURES, __doc__)

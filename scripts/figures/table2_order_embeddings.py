@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lnexp.evidence.plotting import NAMES, figure_main, markdown, mean_cell, paper_rows, provenance
+from lnexp.evidence.plotting import NAMES, Figure, main, markdown, mean_cell, paper_rows, provenance
 
 WHAT = {
     f"{way} retrieval {name}": f"test/{way}_{metric}"
@@ -28,5 +28,7 @@ def ours(frame: pd.DataFrame) -> list[list[str]]:
     return rows
 
 
+FIGURES = (Figure("fig1_flickr8k_table2", draw, "fig1_flickr8k"),)
+
 if __name__ == "__main__":
-    figure_main(__file__, "fig1_flickr8k", draw, "fig1_flickr8k_table2")
+    main(FIGURES, __doc__)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lnexp.evidence.plotting import NAMES, figure_main, markdown, mean_cell, paper_rows, provenance
+from lnexp.evidence.plotting import NAMES, Figure, main, markdown, mean_cell, paper_rows, provenance
 
 WHAT = {
     "SICK Pearson r": ("sick_pearson", ".3f"),
@@ -41,6 +41,7 @@ def cells(frame: pd.DataFrame, split: str) -> list[str]:
     return [mean_cell(frame[frame["metric"] == f"{split}/{metric}"]["value"], digits) for metric, digits in WHAT.values()]
 
 
+FIGURES = (Figure("fig3_table3", draw, "fig3"), Figure("fig3_books_table3", draw, "fig3_books"))
+
 if __name__ == "__main__":
-    figure_main(__file__, "fig3", draw, "fig3_table3")
-    figure_main(__file__, "fig3_books", draw, "fig3_books_table3")
+    main(FIGURES, __doc__)

@@ -8,9 +8,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from lnexp import config
+from lnexp.evidence.catalog import experiments, task_of
 from lnexp.evidence.claims import CLAIMS, arm, contrasts
 from lnexp.evidence.effects import Better, BetterAtBest, Steadier
-from lnexp.evidence.tables import experiments, task_of
 from lnexp.tasks import TASKS
 from tests.evidence.curves import claim, table
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from lnexp import paths
+from lnexp.evidence.catalog import experiments, task_of
 from lnexp.evidence.claims import ledger
 from lnexp.evidence.report import report
-from lnexp.evidence.tables import experiments, task_of
 from lnexp.tasks import TASKS
 
 
