@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lnexp import config
 from lnexp.config import compose, make_norm, make_task
-from lnexp.data.cloze.cloze_set import ENTITY
+from lnexp.data.cloze.batches import ENTITY
 from lnexp.errors import UserError
 from lnexp.nn import LSTM, NORMS
 from lnexp.nn.norms import BatchDense

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lnexp.data.batches import Batches, bucketed
 from lnexp.data.captions import caption_set as captions
-from lnexp.data.captions.pairs import PairBatches, Pairs
-from lnexp.data.text.vocabulary import Vocabulary, bucketed, tokenize
+from lnexp.data.captions.pairs import Pairs, pair_batches
+from lnexp.data.text.vocabulary import Vocabulary, tokenize
 from lnexp.errors import UserError, unknown
 from lnexp.nn import GRU, Norm
 from lnexp.nn.ops.order_violations import order_violations
@@ -101,11 +102,11 @@ class OrderEmbeddings(Task):
         words, features, positive = len(self.vocabulary), self.set.features_ID.shape[1], self.objective == "order"
         return OrderEmbedding(words, features, self.word_size, self.hidden_size, norm, longest, positive)
 
-    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> PairBatches:
+    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
         """Batches of images, each with one of its captions, drawn anew in each epoch."""
         if share[1] > 1:
             raise UserError("task=order_embeddings: every caption of a batch meets every image, so one run takes one process")
-        return PairBatches(self.data[split], batch_size, seed, epoch, self.bucketing, self.device)
+        return pair_batches(self.data[split], batch_size, seed, epoch, self.bucketing, self.device)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return hinge(self.distances(*model(**batch)), self.margin)
@@ -117,10 +118,10 @@ class OrderEmbeddings(Task):
     def numbers(self, sentence: str) -> tuple[list[int], list[str]]:
         """A sentence as the model reads it, END behind it, and its words that are not in the vocabulary, which are left out."""
         words = tokenize(sentence)
-        known = [word for word in words if word in self.vocabulary.numbers]
+        known = [word for word in words if word in self.vocabulary.ids]
         if not known:
             raise UserError(f"sentence={sentence}: none of its words is in the vocabulary")
-        return self.vocabulary.encode(known), [word for word in words if word not in self.vocabulary.numbers]
+        return self.vocabulary.encode(known), [word for word in words if word not in self.vocabulary.ids]
 
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
         """Recalls and ranks of both directions, averaged over folds.

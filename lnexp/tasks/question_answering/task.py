@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lnexp.data.batches import Batches
 from lnexp.data.cloze import cloze_set as cloze
-from lnexp.data.cloze.cloze_set import ENTITY
+from lnexp.data.cloze.baselines import baselines
+from lnexp.data.cloze.batches import ENTITY, cloze_batches
 from lnexp.errors import UserError, unknown
 from lnexp.nn import Norm
 from lnexp.seeding import fold
@@ -105,9 +107,7 @@ class QuestionAnswering(Task):
         longest = int(train.passages.lengths_N.max()), int(train.questions.lengths_N.max())
         return AttentiveReader(len(self.set.vocabulary), self.answers, longest, self, norm)
 
-    def batches(
-        self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)
-    ) -> cloze.ClozeBatches:
+    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
         """Batches of passages of about equal length, entities renamed afresh in each epoch.
 
         Without a seed validation questions come from the shortest passage to the longest, always with the same names. Training
@@ -116,7 +116,7 @@ class QuestionAnswering(Task):
         questions = self.set.splits[split]
         if split == "train" and seed is None:
             seed, batch_size = fold(0, "statistics"), min(batch_size, len(questions))
-        return cloze.ClozeBatches(questions, batch_size, seed, epoch, share, self.device)
+        return cloze_batches(questions, batch_size, seed, epoch, share, self.device)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         logits_BA, _ = model(batch)
@@ -127,10 +127,10 @@ class QuestionAnswering(Task):
         """error: share of wrong answers, taking the likeliest of all that `answers` allows (the paper's measure).
         candidate_error: taking the likeliest entity of the passage. nll: mean negative log-likelihood in nats.
 
-        The split "baselines" is what rules reach that do not learn: the error of each on validation, see `cloze.baselines`.
+        The split "baselines" is what rules reach that do not learn: the error of each on validation, see `baselines`.
         """
         if split == "baselines":
-            return cloze.baselines(self.set.splits["valid"])
+            return baselines(self.set.splits["valid"])
         nll, right, right_among, cases = 0.0, 0, 0, 0
         batches = self.batches(split, batch_size=256)
         for k in range(len(batches)):

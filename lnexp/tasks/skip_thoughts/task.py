@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lnexp.data import sentence_eval
+from lnexp.data.batches import Batches
 from lnexp.data.prose import prose_set as prose
-from lnexp.data.prose.prose_set import ProseBatches
+from lnexp.data.prose.prose_set import prose_batches
 from lnexp.data.text import word_vectors
 from lnexp.errors import UserError, unknown
 from lnexp.nn import GRU, Norm
@@ -46,7 +47,7 @@ class SkipThoughts(Task):
         hidden_size: units of the encoder and of each decoder (paper: 2400).
         condition_every_step: the decoders see the sentence's vector at every step (Kiros et al.), and not in their first state
             alone (public code, paper).
-        order: equal_length | bucketed, see `lnexp.data.prose.prose_set.ProseBatches`.
+        order: equal_length | bucketed, see `lnexp.data.prose.prose_set.prose_batches`.
         valid_triplets: validate on so many triplets at most, spread over all; None for all.
         probes: what the encoder is judged on: paper (the folder data.eval_root, as by the authors) | senteval (the same, but SICK
             by fits under ridges, which give a lower r) | package (stand-ins for MR, CR and TREC from a published package) | none.
@@ -145,14 +146,12 @@ class SkipThoughts(Task):
     def build(self, norm: Norm) -> SkipThoughtsNet:
         return SkipThoughtsNet(self, norm)
 
-    def batches(
-        self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)
-    ) -> ProseBatches:
+    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
         """Batches of triplets. Training triplets without a seed come in a fixed order in which all lengths are mixed."""
         if seed is None and split == "train":
             batch_size = min(batch_size, len(self.prose.triplets["train"]))
-            return ProseBatches(self.prose, split, batch_size, SEED, epoch, share, self.device, "bucketed")
-        return ProseBatches(self.prose, split, batch_size, seed, epoch, share, self.device, self.order)
+            return prose_batches(self.prose, split, batch_size, SEED, epoch, share, self.device, "bucketed")
+        return prose_batches(self.prose, split, batch_size, seed, epoch, share, self.device, self.order)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """-log p of all words of both neighbours and their ends, summed over the batch (public code)."""
