@@ -95,14 +95,17 @@ def user_path(given: str | Path) -> Path:
         raise UserError(f"{given}: {error}") from error
 
 
-def user_folder(root: str | Path, needs: Iterable[str], what: str, where: str, key: str = "data.root") -> Path:
+def user_folder(
+    root: str | Path, needs: Iterable[str], what: str, where: str, key: str = "data.root", gzipped: bool = True
+) -> Path:
     """A folder of the user's that must hold certain files.
 
     Args:
         root: the folder, as given.
-        needs: names of the files; NAME.gz counts as NAME.
+        needs: names of the files.
         what, where: the data set, and its source and licence, for the error message.
         key: configuration key that `root` was given by.
+        gzipped: whether NAME.gz counts as NAME.
 
     Raises:
         UserError: there is no such folder, or files are missing; all of them are named.
@@ -111,10 +114,11 @@ def user_folder(root: str | Path, needs: Iterable[str], what: str, where: str, k
     if not folder.is_dir():
         found = "is a file, not a folder" if folder.exists() else "there is no such folder"
         raise UserError(f"{key}={root}: {found}; it should hold {what} ({where}){_nearest(key, folder)}")
-    missing = [name for name in needs if not (folder / name).exists() and not (folder / f"{name}.gz").exists()]
+    missing = [n for n in needs if not (folder / n).exists() and not (gzipped and (folder / f"{n}.gz").exists())]
     if missing:
-        names = ", ".join(f"{name}[.gz]" for name in missing)
-        raise UserError(f"{key}={root}: {names} missing; the folder should hold {what} ({where})")
+        names = ", ".join(f"{name}[.gz]" if gzipped else name for name in missing)
+        are = "is" if len(missing) == 1 else "are"
+        raise UserError(f"{key}={root}: {names} {are} missing; the folder should hold {what} ({where})")
     return folder
 
 

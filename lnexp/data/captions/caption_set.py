@@ -91,7 +91,7 @@ def files(data: Mapping[str, Any]) -> dict[str, Path]:
     """The user's files that `load` reads, by name."""
     if data["name"] == "emoji":
         return {}
-    folder = user_folder(data["root"], ["features.npy"], LAYOUT, "see the README")
+    folder = user_folder(data["root"], ["features.npy"], LAYOUT, "see the README", gzipped=False)
     found = [path for path in sorted(folder.glob("dataset*.json*")) if path.name.endswith((".json", ".json.gz"))]
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
@@ -170,4 +170,4 @@ def _check_npy(file: IO[bytes], path: Path) -> None:
     if start[:2] == b"PK":
         raise UserError(f"{path}: an .npz archive, must be one .npy array; save it with numpy.save")
     if start != b"\x93NUMPY":
-        raise UserError(f"{path}: not an .npy array")
+        raise UserError(f"{path}: not an array of numbers in the .npy format")
