@@ -149,8 +149,9 @@ def override_text(key: str, value: str | Path) -> str:
     text = str(value)
     if re.fullmatch(r"/[A-Za-z0-9_./+-]*", text):
         return f"{key}={text}"
-    # Hydra: a backslash is special before a quote and at the end only. OmegaConf: ${ starts an interpolation, \${ does not.
-    escaped = re.sub(r"(\\*)(\"|$)", lambda m: m[1] * 2 + ("\\" + m[2] if m[2] else ""), text.replace("${", "\\${"))
+    # OmegaConf reads ${ as an interpolation and \${ as itself. Hydra reads a backslash as special only before a quote.
+    literal = re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + "\\${", text)
+    escaped = re.sub(r"(\\*)(\"|$)", lambda m: m[1] * 2 + ("\\" + m[2] if m[2] else ""), literal)
     return shlex.quote(f'{key}="{escaped}"')
 
 
