@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lnexp.data import mnist
 from lnexp.data.batches import ArrayBatches
 from lnexp.errors import UserError, unknown
-from lnexp.nn import NORMS, Norm
+from lnexp.nn import NORMS, NoNorm, Norm
 from lnexp.tasks.base import Batch, Curve, Share, Task
 from lnexp.tasks.classify import judge
 
@@ -75,7 +75,7 @@ class MNIST(Task):
         for hidden in self.hidden_sizes:
             layers += [*linear(size, hidden, norm), nn.ReLU()]
             size = hidden
-        layers += linear(size, CLASSES, norm if {norm.name, norm.cells} & set(self.output_norm) else Norm())
+        layers += linear(size, CLASSES, norm if {norm.name, norm.cells} & set(self.output_norm) else NoNorm())
         return nn.Sequential(*layers)
 
     def batches(

@@ -137,7 +137,7 @@ class PixelReader(nn.Module):
 
     def __init__(self, task: PermutedMNIST, norm: Norm) -> None:
         super().__init__()
-        self.rnn = CELLS[task.cell](1, task.hidden_size, norm=norm, bias_in=True, max_t=task.steps)
+        self.rnn = CELLS[task.cell](1, task.hidden_size, norm=norm, placement="bias_inside", max_t=task.steps)
         self.states = nn.ParameterList(torch.empty(task.hidden_size) for _ in self.rnn.state_names)
         self.output = nn.utils.skip_init(nn.Linear, task.hidden_size, CLASSES)
         self.state_noise = task.state_noise

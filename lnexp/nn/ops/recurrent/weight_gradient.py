@@ -1,25 +1,28 @@
 """The recurrent product W h of every step, with the gradient of W taken for all steps at once.
 
 Plain autograd adds a small product of [G, b] and [b, H] to the gradient of W at each step, and reads and writes all of it
-each time. Here the gradients of the products are collected by autograd itself, and W's is one large product at the end.
+each time. Here autograd collects the gradients of the products, and one large product at the end gives that of W.
 
 Shapes: G features of the product, H hidden, N all (step, case) pairs, step after step; b the cases of one step.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from lnexp.nn.ops.autograd import vjp, without_autocast
 
 
 class RecurrentProduct:
-    """product(t, h_bH) = rows of step t + h_bH W^T; `close` wraps what the loop has made of them. Differentiable once.
+    """product(t, h_bH) = rows of step t + h_bH W^T; `close` wraps the results that are computed from the products.
 
     Args:
-        rows_NG: what is added to the products, such as the input terms; sizes: how many of them are of each step.
+        rows_NG: added to the products, such as the input terms.
+        sizes: number of rows of each step.
     """
 
     def __init__(self, weight_GH: Tensor, rows_NG: Tensor, sizes: list[int]) -> None:
@@ -32,28 +35,39 @@ class RecurrentProduct:
         self.states.append(h_bH.detach())
         return torch.addmm(self.rows_bG[t], h_bH, self.weight_HG)
 
-    def close(self, *results: Tensor) -> tuple[Tensor, ...]:
-        """The loop's results; every gradient of the loop must come through them."""
-        return _Exit.apply(self.states, self.handed_over, *results)
+    def close(
+        self, function: Callable[..., Sequence[Tensor | None]], inputs: Sequence[Tensor | None], *results: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The results, through which every gradient must come.
+
+        Args:
+            function: results = function(*inputs) in plain torch, for derivatives of order two and higher.
+        """
+        return _Exit.apply(self.states, self.handed_over, function, len(inputs), *inputs, *results)
 
 
 class _Exit(torch.autograd.Function):
-    """The identity. Its backward pass runs first and hands the states over.
+    """The identity on results. Its backward pass runs first and hands the states to `_Entrance`.
 
-    So autograd owns them, frees them after the backward pass, and notices when one was overwritten.
+    So autograd owns them, frees them after the backward pass, and notices when one was overwritten. If the gradients are to be
+    differentiated again, the backward pass goes through `function` to the inputs, and the graph of the steps gets no gradient.
     """
 
     @staticmethod
-    def forward(ctx: Any, states: list[Tensor], handed_over: list[Tensor], *results: Tensor) -> tuple[Tensor, ...]:
-        ctx.save_for_backward(*states)
-        ctx.handed_over = handed_over
-        return results
+    def forward(ctx: Any, states: list, handed_over: list, function: Callable, n: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(*tensors[:n], *states)
+        ctx.handed_over, ctx.function, ctx.n = handed_over, function, n
+        ctx.set_materialize_grads(False)
+        return tensors[n:]
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        ctx.handed_over[:] = ctx.saved_tensors
-        return None, None, *grads
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors  # once: checkpointing allows no more
+        inputs, states = saved[: ctx.n], saved[ctx.n :]
+        if torch.is_grad_enabled():
+            return None, None, None, None, *vjp(ctx.function, inputs, grads), *(None for _ in grads)
+        ctx.handed_over[:] = states
+        return None, None, None, None, *(None for _ in inputs), *grads
 
 
 class _Entrance(torch.autograd.Function):
@@ -62,11 +76,16 @@ class _Entrance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight_GH: Tensor, rows_NG: Tensor, handed_over: list[Tensor]) -> Tensor:
         ctx.handed_over = handed_over
+        ctx.set_materialize_grads(False)
         return rows_NG.view_as(rows_NG)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_NG: Tensor) -> tuple[Tensor | None, ...]:
-        grad_GH = grad_NG.t() @ torch.cat(ctx.handed_over) if ctx.needs_input_grad[0] else None
+    def backward(ctx: Any, grad_NG: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grad_NG is None:
+            return None, None, None
+        grad_GH = None
+        if ctx.needs_input_grad[0]:
+            with without_autocast(grad_NG.device):
+                grad_GH = grad_NG.t() @ torch.cat(ctx.handed_over)
         ctx.handed_over.clear()
         return grad_GH, grad_NG, None
