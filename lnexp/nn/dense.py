@@ -1,4 +1,4 @@
-"""Modules that normalise the summed inputs a_BN of fully connected layers, where torch.nn has none that fits.
+"""Modules that normalise the summed inputs a_BN of fully connected layers, or their weights, where torch.nn has none that fits.
 
 Shapes: B batch, N features.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _WeightNorm
+
+from lnexp.nn.ops.autograd import transformed, with_higher_derivatives
 
 
 class RMSDense(nn.Module):
@@ -68,3 +71,20 @@ class BatchDense(nn.BatchNorm1d):
         share = 1 / seen.item() if self.momentum is None else self.momentum
         gain = (a_BN.new_ones(a_BN.shape[1]) if self.weight is None else self.weight) * k**0.5
         return F.batch_norm(a_BN, self.running_mean, self.running_var, gain, self.bias, True, share, self.eps * k)
+
+
+class UnitWeights(_WeightNorm):
+    """torch's weight normalisation w = g v / |v| with right second derivatives: those of torch's own function are wrong."""
+
+    def forward(self, g: Tensor, v: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return super().forward(g, v)
+        if transformed([g, v]):
+            return unit_weights(g, v)[0]
+        (w,) = with_higher_derivatives(unit_weights, [g, v], [super().forward(g, v)])
+        return w
+
+
+def unit_weights(g: Tensor, v: Tensor) -> list[Tensor]:
+    """g v / |v|, with one norm for each row of v."""
+    return [g * v / v.flatten(1).norm(dim=1).view_as(g)]

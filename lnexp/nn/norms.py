@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from lnexp.nn.dense import BatchDense, RMSDense
+from lnexp.nn.dense import BatchDense, RMSDense, UnitWeights
 from lnexp.nn.ops.recurrent.interface import CELL_NORMS
 
 
@@ -167,7 +167,9 @@ class WeightNorm(Norm):
         return nn.Identity()
 
     def weight(self, layer: nn.Module, name: str = "weight") -> nn.Module:
-        return weight_norm(layer, name, dim=0)
+        layer = weight_norm(layer, name, dim=0)
+        layer.parametrizations[name][0] = UnitWeights(dim=0)  # type: ignore[index,assignment]
+        return layer
 
 
 class BatchNorm(Norm):

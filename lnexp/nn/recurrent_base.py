@@ -111,10 +111,9 @@ class Recurrent(RecurrentParameters):
         layers, cases = len(self.names()), layout.x_TBI.shape[1]
         sizes = {"h0": self.proj_size or self.hidden_size, "c0": self.hidden_size}
         if hx is None:
-            starts = [getattr(self, name, None) for name in self.state_names]
-            if starts[0] is None:
-                return [layout.x_TBI.new_zeros(layers, cases, sizes[name]) for name in self.state_names]
-            return [start_LH[:, None].expand(-1, cases, -1) for start_LH in starts if start_LH is not None]
+            if self.learned_state:
+                return [getattr(self, name)[:, None].expand(-1, cases, -1) for name in self.state_names]
+            return [layout.x_TBI.new_zeros(layers, cases, sizes[name]) for name in self.state_names]
         given = hx if self.kind == "lstm" else (hx,)
         if not isinstance(given, (tuple, list)) or len(given) != len(self.state_names) or not all(map(torch.is_tensor, given)):
             wanted = "a pair of tensors (h, c)" if self.kind == "lstm" else "a tensor h"

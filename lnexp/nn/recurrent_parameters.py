@@ -97,7 +97,7 @@ class RecurrentParameters(nn.Module):
             raise ValueError("hidden_size=1: must be 2 or more with norm=ln, which maps a single unit to 0 whatever its input")
         self.input_size, self.hidden_size, self.num_layers, self.proj_size = input_size, hidden_size, num_layers, proj_size
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional
-        self.state_std, self.forget_bias = state_std, forget_bias
+        self.learned_state, self.state_std, self.forget_bias = learned_state, state_std, forget_bias
         self.directions = ("", "_reverse") if bidirectional else ("",)
         self.batch_steps = nn.ModuleDict() if self.cell.norm == "bn" else None
 
@@ -183,7 +183,7 @@ class RecurrentParameters(nn.Module):
             if isinstance(module, BatchSteps):
                 module.reset_running_stats()
         for name in self.state_names:
-            if hasattr(self, name):
+            if self.learned_state:
                 nn.init.zeros_(getattr(self, name))
                 if self.state_std:
                     nn.init.normal_(getattr(self, name), std=self.state_std)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from torch.utils._device import DeviceContext
 
 PLAIN_TYPES = (Tensor, nn.Parameter)
 HALF = "torch.bfloat16, torch.float16"
+
+
+_is_batched = torch._C._functorch.is_legacy_batchedtensor  # of `torch.autograd.grad(..., is_grads_batched=True)`
 
 
 def _keys(t: Tensor) -> int:
@@ -34,7 +38,7 @@ def transformed(tensors: Iterable[Tensor | None]) -> bool:
         torch._C._get_tracing_state() is not None
         or torch._C._functorch.peek_interpreter_stack() is not None
         or forward_ad._current_level >= 0
-        or any(t is not None and type(t) not in PLAIN_TYPES for t in tensors)
+        or any(t is not None and (type(t) not in PLAIN_TYPES or _is_batched(t)) for t in tensors)
     )
 
 
@@ -112,3 +116,32 @@ def vjp(
             torch.autograd.grad(outputs, wanted, grads, create_graph=create_graph, allow_unused=True, materialize_grads=True)
         )
     return [next(found) if t is not None and t.requires_grad else None for t in aliases]
+
+
+def with_higher_derivatives(
+    function: Callable[..., Sequence[Tensor | None]], inputs: Sequence[Tensor | None], results: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """results, whose graph gives right first derivatives only, with those of `function` for order two and higher.
+
+    Args:
+        function: results = function(*inputs) in plain, differentiable torch. It must hold no reference to inputs.
+    """
+    return _HigherDerivatives.apply(function, len(inputs), *inputs, *results)
+
+
+class _HigherDerivatives(torch.autograd.Function):
+    """The identity on results. With `create_graph`, gradients go to the inputs by way of `function`, and not through results."""
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable, n: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(*tensors[:n])
+        ctx.function, ctx.n = function, n
+        ctx.set_materialize_grads(False)
+        return tuple(t.view_as(t) for t in tensors[n:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        inputs = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, None, *vjp(ctx.function, inputs, grads), *(None for _ in grads)
+        return None, None, *(None for _ in inputs), *grads

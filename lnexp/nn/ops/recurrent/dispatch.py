@@ -31,8 +31,8 @@ def run(inputs: Inputs) -> Output:
     chosen = os.environ.get("LNEXP_FUSED", "")
     if chosen not in CHOICES:
         raise ValueError(f"LNEXP_FUSED={chosen}: allowed are 1 (the default), 0, compile")
-    if len(inputs.x_TBI) == 0:
-        return no_steps(inputs)
+    if 0 in inputs.x_TBI.shape[:2]:
+        return empty(inputs)
     if chosen == "0" or transformed(inputs.tensors):
         return reference(inputs)
     if chosen == "compile":
@@ -40,12 +40,12 @@ def run(inputs: Inputs) -> Output:
     return fused(inputs) if fits(inputs) else eager(inputs)
 
 
-def no_steps(inputs: Inputs) -> Output:
-    """The result of a sequence without steps: the states as they came. All inputs have gradients, of 0 where unused."""
+def empty(inputs: Inputs) -> Output:
+    """The result without steps or without cases: the states as they came. All inputs have gradients, 0 where unused."""
     nothing = sum((t.flatten()[:0].sum() for t in inputs.tensors if t is not None), start=inputs.h0_BH.new_zeros(()))
     h_BH, c_BH = (None if state is None else state + nothing for state in (inputs.h0_BH, inputs.c0_BH))
     assert h_BH is not None
-    return Output(h_BH[None][:0], h_BH, c_BH, None)
+    return Output(h_BH[None].expand(len(inputs.x_TBI), -1, -1), h_BH, c_BH, None)
 
 
 @cache

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from lnexp.nn.ops.autograd import with_higher_derivatives
 from lnexp.nn.ops.recurrent.interface import Cell, Inputs, Output, Stats, Weights
 from lnexp.nn.ops.recurrent.reference import plain_function
 from lnexp.nn.ops.recurrent.step_norm import CaseNorm, UnitNorm, step_norm
@@ -44,7 +45,10 @@ def eager(inputs: Inputs) -> Output:
         product, out_NH, end = loop(cell, w, norms, packed.data, packed.batch_sizes.tolist(), start)
         out_TBH, _ = pad_packed_sequence(PackedSequence(out_NH, packed.batch_sizes), total_length=steps)
         out_TBH, end = out_TBH[:, back_B], tuple(state_BH[back_B] for state_BH in end)
-    out_TBH, *end_BH = product.close(plain_function(inputs), inputs.tensors, out_TBH, *end)
+    results = product.close(out_TBH, *end)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs.tensors):
+        results = with_higher_derivatives(plain_function(inputs), inputs.tensors, results)
+    out_TBH, *end_BH = results
     return Output(out_TBH, end_BH[0], None if c0_BH is None else end_BH[1], batch_stats(norms, steps))
 
 

@@ -1,20 +1,20 @@
 """The recurrent product W h of every step, with the gradient of W taken for all steps at once.
 
 Plain autograd adds a small product of [G, b] and [b, H] to the gradient of W at each step, and reads and writes all of it
-each time. Here autograd collects the gradients of the products, and one large product at the end gives that of W.
+each time. Here autograd collects the gradients of the products, and one large product at the end gives that of W. Second
+derivatives would be wrong: the caller wraps the results by `lnexp.nn.ops.autograd.with_higher_derivatives`.
 
 Shapes: G features of the product, H hidden, N all (step, case) pairs, step after step; b the cases of one step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lnexp.nn.ops.autograd import vjp, without_autocast
+from lnexp.nn.ops.autograd import without_autocast
 
 
 class RecurrentProduct:
@@ -35,39 +35,28 @@ class RecurrentProduct:
         self.states.append(h_bH.detach())
         return torch.addmm(self.rows_bG[t], h_bH, self.weight_HG)
 
-    def close(
-        self, function: Callable[..., Sequence[Tensor | None]], inputs: Sequence[Tensor | None], *results: Tensor
-    ) -> tuple[Tensor, ...]:
-        """The results, through which every gradient must come.
-
-        Args:
-            function: results = function(*inputs) in plain torch, for derivatives of order two and higher.
-        """
-        return _Exit.apply(self.states, self.handed_over, function, len(inputs), *inputs, *results)
+    def close(self, *results: Tensor) -> tuple[Tensor, ...]:
+        """The results, through which every gradient must come. Differentiable once."""
+        return _Exit.apply(self.states, self.handed_over, *results)
 
 
 class _Exit(torch.autograd.Function):
     """The identity on results. Its backward pass runs first and hands the states to `_Entrance`.
 
-    So autograd owns them, frees them after the backward pass, and notices when one was overwritten. If the gradients are to be
-    differentiated again, the backward pass goes through `function` to the inputs, and the graph of the steps gets no gradient.
+    So autograd owns them, frees them after the backward pass, and notices when one was overwritten.
     """
 
     @staticmethod
-    def forward(ctx: Any, states: list, handed_over: list, function: Callable, n: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.save_for_backward(*tensors[:n], *states)
-        ctx.handed_over, ctx.function, ctx.n = handed_over, function, n
+    def forward(ctx: Any, states: list[Tensor], handed_over: list[Tensor], *results: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(*states)
+        ctx.handed_over = handed_over
         ctx.set_materialize_grads(False)
-        return tensors[n:]
+        return results
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors  # once: checkpointing allows no more
-        inputs, states = saved[: ctx.n], saved[ctx.n :]
-        if torch.is_grad_enabled():
-            return None, None, None, None, *vjp(ctx.function, inputs, grads), *(None for _ in grads)
-        ctx.handed_over[:] = states
-        return None, None, None, None, *(None for _ in inputs), *grads
+        ctx.handed_over[:] = ctx.saved_tensors
+        return None, None, *grads
 
 
 class _Entrance(torch.autograd.Function):
