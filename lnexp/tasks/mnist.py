@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lnexp.data import mnist
 from lnexp.data.batches import Batches, array_batches
 from lnexp.errors import UserError, check_choice, check_integer
-from lnexp.nn import NORMS, Norm
+from lnexp.nn import NORMS, NoNorm, Norm
 from lnexp.tasks.base import Batch, Curve, Evaluation, Setting, Share, Task
 from lnexp.tasks.classification import evaluate_classifier
 
@@ -70,7 +70,7 @@ class MNIST(Task):
         for hidden in self.hidden_sizes:
             layers += [*linear(size, hidden, norm), nn.ReLU()]
             size = hidden
-        layers += linear(size, CLASSES, norm if {norm.name, norm.cells} & set(self.output_norm) else Norm())
+        layers += linear(size, CLASSES, norm if {norm.name, norm.cells} & set(self.output_norm) else NoNorm())
         return nn.Sequential(*layers)
 
     def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
