@@ -31,13 +31,10 @@ SCALES = ("paper", "desk", "smoke")  # the strongest evidence first
 TRIALS = 100  # seeds from this one on are trials, such as tuning; they never decide a claim about what they have chosen
 
 
-def digest(values: dict[str, Any]) -> str:
-    """The first 8 hexadecimal digits of the sha256 of an identity, as in the names of run folders."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-
-
 def run_group(values: dict[str, Any]) -> str:
     """The group of a run with this identity: the digest of the identity without its seed."""
+    from lnexp.identity import digest
+
     return digest({key: value for key, value in values.items() if key != "seed"})
 
 
@@ -133,7 +130,8 @@ def _preset(experiment: str) -> dict[str, Any]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
 
-    from lnexp.config import compose, expand, identity
+    from lnexp.config import compose, expand
+    from lnexp.identity import identity
 
     jobs = expand([f"experiment={experiment}"])
     seeds = [int(o.removeprefix("seed=")) for job in jobs for o in job if o.startswith("seed=")]

@@ -20,7 +20,7 @@ import pandas as pd
 
 from lnexp import paths
 from lnexp.errors import UserError
-from lnexp.evidence.catalog import SCALES, TRIALS, digest, experiments, is_trial, run_group, run_groups, task_of
+from lnexp.evidence.catalog import SCALES, TRIALS, experiments, is_trial, run_group, run_groups, task_of
 
 POINTS = 100  # at most, of one curve
 DIGITS = 6  # significant digits of a value
@@ -160,15 +160,13 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """
     from omegaconf import DictConfig, OmegaConf
 
-    from lnexp.config import identity
+    from lnexp.identity import digest, identity
 
     cfg = OmegaConf.load(folder / "config.yaml")
     assert isinstance(cfg, DictConfig)
     summary = json.loads((folder / "summary.json").read_text())
     starts = json.loads((folder / "env.json").read_text())
     values = identity(cfg)
-    if "revision" in cfg:
-        values["revision"] = cfg.revision
     facts = {"id": folder.name, "digest": digest(values), "family": run_group(values), "status": summary["status"]}
     facts |= {name: _all_of([start[name] for start in starts]) for name in FACTS[3:-1]}
     facts["data_digest"] = _all_of([one for start in starts if (one := start.get("data", {}).get("digest"))] or [None])

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from lnexp import paths
-from lnexp.config import grid, identity
+from lnexp.config import grid
 from lnexp.errors import UserError
 from lnexp.evidence import catalog
+from lnexp.identity import identity
 from lnexp.nn import NORMS, Norm
 from lnexp.tasks import TASKS
 
