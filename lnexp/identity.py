@@ -15,9 +15,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 # Keys that say where and how a run is made, but do not change its numbers.
 MACHINE = {"device", "threads", "checkpoint_every", "checkpoint_minutes", "results_dir", "data_dir"}
@@ -31,6 +32,8 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
 
     A stored configuration carries the revision of the task that made the run; a new one takes today's.
     """
+    from omegaconf import OmegaConf
+
     from lnexp.tasks import TASKS
 
     values: Any = OmegaConf.to_container(cfg, resolve=True)

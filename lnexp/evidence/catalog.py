@@ -25,6 +25,7 @@ from typing import Any
 from lnexp import paths
 from lnexp.errors import unknown
 from lnexp.files import write_whole
+from lnexp.identity import digest, identity
 
 PATH = paths.RESULTS / "catalog.json"
 SCALES = ("paper", "desk", "smoke")  # the strongest evidence first
@@ -33,8 +34,6 @@ TRIALS = 100  # seeds from this one on are trials, such as tuning; they never de
 
 def run_group(values: dict[str, Any]) -> str:
     """The group of a run with this identity: the digest of the identity without its seed."""
-    from lnexp.identity import digest
-
     return digest({key: value for key, value in values.items() if key != "seed"})
 
 
@@ -131,7 +130,6 @@ def _preset(experiment: str) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from lnexp.config import compose, expand
-    from lnexp.identity import identity
 
     jobs = expand([f"experiment={experiment}"])
     seeds = [int(o.removeprefix("seed=")) for job in jobs for o in job if o.startswith("seed=")]

@@ -10,7 +10,6 @@ training runs writes one plain table, results/tables/<name>.csv, of columns of i
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import pandas as pd
 from lnexp import paths
 from lnexp.errors import UserError
 from lnexp.evidence.catalog import SCALES, TRIALS, experiments, is_trial, run_group, run_groups, task_of
+from lnexp.files import write_whole
 
 POINTS = 100  # at most, of one curve
 DIGITS = 6  # significant digits of a value
@@ -147,10 +147,8 @@ def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
 def _write(frame: pd.DataFrame, path: Path) -> None:
     """Write a table whole, without the optional columns that are empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     empty = [column for column in OPTIONAL if column in frame and frame[column].isna().all()]
-    frame.drop(columns=empty).to_csv(temporary, index=False, lineterminator="\n")
-    os.replace(temporary, path)
+    write_whole(path, frame.drop(columns=empty).to_csv(index=False, lineterminator="\n").encode())
 
 
 def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
