@@ -134,7 +134,7 @@ def build(stored: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
         "configs": configs_digest(),
         "presets": presets,
         "tasks": tasks,
-        "norms": {name: vars(norm).get("label", name) for name, norm in NORMS.items()},  # its own label, not its base's
+        "norms": {name: norm.label for name, norm in NORMS.items()},
     }
 
 

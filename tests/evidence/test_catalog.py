@@ -53,9 +53,10 @@ def test_changed_configuration_and_new_norms_are_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     class Mine(Norm):
-        """A norm without a label of its own."""
+        """A new norm."""
 
         name = "mine"
+        label = "my norm"
 
     shutil.copytree(paths.CONFIGS, tmp_path / "configs")
     for path in (tmp_path / "configs" / "experiment").glob("*.yaml"):
@@ -71,6 +72,6 @@ def test_changed_configuration_and_new_norms_are_seen(
         assert "`make tables` updates the file" in capsys.readouterr().err
         assert len(catalog.run_groups("mine", "desk")) == 1
         assert catalog.run_groups("mine", "paper") == set()  # no max_updates there
-        assert catalog.label("mine") == "mine"
+        assert catalog.label("mine") == "my norm"
     finally:
         catalog.catalog.cache_clear()
