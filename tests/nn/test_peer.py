@@ -14,7 +14,7 @@ import lnexp.nn as ours
 from lnexp.nn.ops.recurrent import dispatch
 
 pytest.importorskip("expecttest", reason="torch's test inputs need expecttest")
-from torch.testing._internal.common_modules import module_db  # noqa: E402
+from torch.testing._internal.common_modules import module_db
 
 KINDS = ("RNN", "LSTM", "GRU")
 
