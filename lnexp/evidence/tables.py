@@ -72,10 +72,10 @@ def load(experiment: str, scale: str | None = None, results: str | Path = paths.
     runs = runs[(runs["seed"] >= TRIALS) == is_trial(experiment)] if len(runs) else runs
     for line in _mixed_data(runs).values():
         raise UserError(f"results/tables: {line}: remove the rows of one of them")
-    frame = metrics.merge(runs, on="id", validate="many_to_one")
-    named = frame.reindex(columns=["data.set", "data.name"]).bfill(axis=1)["data.set"].fillna("none")
+    named = runs.reindex(columns=["data.set", "data.name"]).bfill(axis=1)["data.set"].fillna("none")
+    frame = metrics.merge(runs.assign(data=named), on="id", validate="many_to_one")
     frame = frame.reindex(columns=frame.columns.union(OPTIONAL, sort=False))
-    return frame.assign(metric=frame["split"] + "/" + frame["metric"], data=named).drop(columns="split")
+    return frame.assign(metric=frame["split"] + "/" + frame["metric"]).drop(columns="split")
 
 
 def make_tables(results: str | Path = paths.RESULTS, scales: Iterable[str] = ("desk", "paper"), prune: bool = False) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from lnexp.evidence.claims import Claim
+from lnexp.evidence.claims.measured import Effects, Runs, effects
 from lnexp.evidence.effects import Measure
 
 
@@ -22,4 +23,8 @@ def table(values: dict[tuple[str, int], list[list[float]]]) -> pd.DataFrame:
 
 
 def claim(measure: Measure, *arms: dict) -> Claim:
-    return Claim("x", "nowhere", "made up", "fig6", measure, arms)
+    return Claim("x", "nowhere", "made up", "fig6", measure, arms, (0, 1, 2, 3, 4), 0.1)
+
+
+def measured(claim: Claim, frame: pd.DataFrame) -> Effects:
+    return effects(claim, Runs(frame), range(100))
