@@ -129,6 +129,9 @@ def effects(definition: dict, runs: pd.DataFrame, measured: pd.DataFrame) -> np.
                 series.append({"t": curve["step"].to_numpy(float), "y": y, "cpu": cpu, "diverged": diverged})
             found.append(effect(m, series))
         found_here = np.array([value for value in found if not np.isnan(value)])
+        timed = m["measure"] == "Cheaper" or m.get("axis") == "cpu_seconds"
+        if timed and pd.concat(arms)["machine"].nunique() > 1:
+            found_here = np.array([])
         if len(found_here) == len(definition["seeds"]):
             return found_here
         best = max(best, found_here, key=len)

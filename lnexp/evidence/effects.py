@@ -70,6 +70,11 @@ class Measure(ABC):
         """Whether the measure compares that number of arms."""
         return arms == 2
 
+    @property
+    def timed(self) -> bool:
+        """Whether it compares times, which only runs of one machine can decide."""
+        return False
+
     def shown(self, contrast: float) -> float:
         """The effect in the unit that `meaning` describes."""
         return contrast
@@ -152,6 +157,10 @@ class Faster(Measure):
     def bound(self, runs: Sequence[Series]) -> int:
         return self._compare(runs)[1]
 
+    @property
+    def timed(self) -> bool:
+        return self.axis == "cpu_seconds"
+
     def _compare(self, runs: Sequence[Series]) -> tuple[float, int]:
         """Mean log ratio of times and which way it is bounded."""
         times = [getattr(run, self.axis) for run in runs]
@@ -221,6 +230,10 @@ class Cheaper(Measure):
     def contrast(self, runs: Sequence[Series]) -> float:
         first, second = (float(run.cpu_seconds[-1] / run.updates[-1]) for run in runs)
         return float(np.log(second / first))
+
+    @property
+    def timed(self) -> bool:
+        return True
 
     def shown(self, contrast: float) -> float:
         return float(np.exp(-contrast))

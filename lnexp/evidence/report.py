@@ -34,6 +34,11 @@ seeds 0 to 4 were seen: those claims are decided by seeds 5 to 9 (one-way reader
 exploration. Claims whose measure is unchanged are still decided by seeds 0 to 4; their margins, Holm's correction and the
 history file are newer than these runs, hence "after the runs were seen". A run that
 diverged counts as the worst throughout.
+
+Holm's correction grows with the number of claims that have runs, so a verdict near its limit can fall back to *inconclusive* when
+others are run. Some claims are nearly one measurement (Pearson's r and squared error on SICK; a recall and the sum of recalls):
+the counts above do not count independent findings. Claims on time compare processor time of runs made on one machine. `python
+scripts/check_claims.py --power 1000` prints error rates and power of the measures on simulated curves.
 """
 DECIDED = """| | claim | verdict | measure | effect | interval | n | p: t / Holm / flip | power (n needed) | fixed |
 |---|---|---|---|---|---|---|---|---|---|"""

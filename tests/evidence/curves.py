@@ -15,7 +15,7 @@ def table(values: dict[tuple[str, int], list[list[float]]]) -> pd.DataFrame:
     for (norm, batch), curves in values.items():
         for seed, curve in enumerate(curves):
             run = {"id": f"{norm}-{batch}-{seed}", "seed": seed, "norm.name": norm, "batch_size": batch}
-            run |= {"task.name": "mnist", "status": "finished", "scale": "desk", "data": "made up"}
+            run |= {"task.name": "mnist", "status": "finished", "scale": "desk", "data": "made up", "machine": "one"}
             for k, value in enumerate(curve):
                 at = {"step": 10 * (k + 1), "seconds": 2.0 * (k + 1), "value": value}
                 rows += [{**run, **at, "metric": metric} for metric in ("train/nll", "test/error")]

@@ -21,6 +21,28 @@ from lnexp.evidence.effects import Better, LosesLess
 from tests.evidence.curves import claim, measured, table
 
 OF_ID = {c.id: c for c in CLAIMS}
+TO_COME = {
+    "stability",
+    "mnist_online",
+    "longer_sequences",
+    "reader_shared_statistics",
+    "table1",
+    "geometry",
+    "fig1_flickr8k_long",
+    "fig2_confirm",
+    "fig2_tuned_confirm",
+    "reader_bn_settings",
+    "reader_wide",
+    "reader_one_way",
+    "fig3_month",
+    "fig3_conditioned",
+    "fig3_long",
+    "fig4",
+    "fig5",
+    "fig6_full",
+    "convnet",
+    "permuted_mnist_tuned",
+}  # presets that claims may name before they exist
 
 
 def test_evaluations_before_any_update_do_not_count() -> None:
@@ -50,6 +72,8 @@ def test_a_claim_that_cannot_be_decided_is_refused() -> None:
 def test_claims_name_runs_that_exist() -> None:
     """Each arm is one configuration of the claim's experiment. Where the task declares the curve, it says the same direction."""
     assert len(OF_ID) == len(CLAIMS)
+    assert {c.experiment for c in CLAIMS} <= {*experiments(), *TO_COME}
+    assert {c.explored for c in CLAIMS} <= {*experiments(), ""}
     made = [c for c in CLAIMS if c.experiment in experiments()]
     grids = {experiment: config.grid(experiment, "seed=0") for experiment in {c.experiment for c in made}}
     for c in made:

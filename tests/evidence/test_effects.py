@@ -76,6 +76,10 @@ def test_claims_on_time_need_processor_time() -> None:
     timed = frame.assign(cpu_seconds=frame["step"] * np.where(frame["norm.name"] == "ln", 3.0, 1.0))
     assert share(c, timed) == pytest.approx(3 * share(FASTER, frame))
     assert share(claim(Cheaper("train/nll", "lower"), *LN_NONE), timed) == pytest.approx(3)
+    elsewhere = timed.assign(machine=timed["norm.name"])
+    assert measured(c, elsewhere).missing == "its runs were made on different machines"
+    assert measured(c, elsewhere).of_seed.empty
+    assert share(FASTER, elsewhere) == share(FASTER, frame)
 
 
 def test_ahead_is_the_mean_lead_over_the_run() -> None:

@@ -87,4 +87,6 @@ def effects(claim: Claim, runs: Runs, seeds: Iterable[int]) -> Effects:
     found = pd.Series(of_seed, dtype=float)
     used = pd.concat([rows[rows["seed"].isin(found.index)] for rows in of_arm]).drop_duplicates("id")
     missing = "processor time was not recorded" if found.isna().any() else ""
+    if claim.measure.timed and not missing and used["machine"].nunique() > 1:
+        found[:], missing = np.nan, "its runs were made on different machines"
     return Effects(found.dropna(), bounds.pop() if len(bounds) == 1 else 0, used, missing)
