@@ -3,7 +3,7 @@
 import runpy
 from pathlib import Path
 
-from lnexp.evidence.plotting import main
+from lnexp.evidence.figures import main
 
 if __name__ == "__main__":
     scripts = sorted((Path(__file__).parent / "figures").glob("*.py"))

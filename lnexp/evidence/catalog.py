@@ -25,15 +25,11 @@ from typing import Any
 from lnexp import paths
 from lnexp.errors import unknown
 from lnexp.files import write_whole
+from lnexp.identity import digest, identity
 
 PATH = paths.RESULTS / "catalog.json"
 SCALES = ("paper", "desk", "smoke")  # the strongest evidence first
 TRIALS = 100  # seeds from this one on are trials, such as tuning; they never decide a claim about what they have chosen
-
-
-def digest(values: dict[str, Any]) -> str:
-    """The first 8 hexadecimal digits of the sha256 of an identity, as in the names of run folders."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def run_group(values: dict[str, Any]) -> str:
@@ -133,7 +129,7 @@ def _preset(experiment: str) -> dict[str, Any]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
 
-    from lnexp.config import compose, expand, identity
+    from lnexp.config import compose, expand
 
     jobs = expand([f"experiment={experiment}"])
     seeds = [int(o.removeprefix("seed=")) for job in jobs for o in job if o.startswith("seed=")]

@@ -10,7 +10,6 @@ training runs writes one plain table, results/tables/<name>.csv, of columns of i
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ import pandas as pd
 
 from lnexp import paths
 from lnexp.errors import UserError
-from lnexp.evidence.catalog import SCALES, TRIALS, digest, experiments, is_trial, run_group, run_groups, task_of
+from lnexp.evidence.catalog import SCALES, TRIALS, experiments, is_trial, run_group, run_groups, task_of
+from lnexp.files import write_whole
 
 POINTS = 100  # at most, of one curve
 DIGITS = 6  # significant digits of a value
@@ -147,10 +147,8 @@ def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
 def _write(frame: pd.DataFrame, path: Path) -> None:
     """Write a table whole, without the optional columns that are empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     empty = [column for column in OPTIONAL if column in frame and frame[column].isna().all()]
-    frame.drop(columns=empty).to_csv(temporary, index=False, lineterminator="\n")
-    os.replace(temporary, path)
+    write_whole(path, frame.drop(columns=empty).to_csv(index=False, lineterminator="\n").encode())
 
 
 def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -160,15 +158,13 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """
     from omegaconf import DictConfig, OmegaConf
 
-    from lnexp.config import identity
+    from lnexp.identity import digest, identity
 
     cfg = OmegaConf.load(folder / "config.yaml")
     assert isinstance(cfg, DictConfig)
     summary = json.loads((folder / "summary.json").read_text())
     starts = json.loads((folder / "env.json").read_text())
     values = identity(cfg)
-    if "revision" in cfg:
-        values["revision"] = cfg.revision
     facts = {"id": folder.name, "digest": digest(values), "family": run_group(values), "status": summary["status"]}
     facts |= {name: _all_of([start[name] for start in starts]) for name in FACTS[3:-1]}
     facts["data_digest"] = _all_of([one for start in starts if (one := start.get("data", {}).get("digest"))] or [None])

@@ -9,14 +9,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from matplotlib.lines import Line2D
 from omegaconf import OmegaConf
 
 from lnexp import config, paths
 from lnexp.errors import UserError
+from lnexp.evidence import plotting
 from lnexp.evidence import tables as results
-from lnexp.evidence.catalog import digest, run_group, run_groups
+from lnexp.evidence.catalog import run_group, run_groups
+from lnexp.evidence.figures import Figure
+from lnexp.identity import digest, identity, run_folder, run_id
+from lnexp.nn import NORMS
 from lnexp.training import run
 from tests.conftest import call, environ
 
@@ -70,7 +76,7 @@ def test_tables_outlive_runs_and_prune_drops_what_belongs_to_no_preset(made: Pat
     (tmp_path / "runs" / "mnist" / run_folder.name).symlink_to(run_folder)
     assert results.make_tables(tmp_path, ["smoke"]) == ["mnist: 12 runs, 1 of them from this disk"]
     assert results.tabled("mnist", tmp_path) == {f"mnist/{i}" for i in results.read("mnist", made)[0]["id"]}
-    assert config.run_id(cfg) not in results.tabled("mnist", tmp_path)
+    assert run_id(cfg) not in results.tabled("mnist", tmp_path)
     results.make_tables(tmp_path, ["smoke"], prune=True)  # max_updates=20 and data=idx are in no preset
     assert results.read("mnist", tmp_path)[0].empty
 
@@ -97,7 +103,7 @@ def test_skip_tabled_leaves_out_what_the_tables_hold(
     cfg = config.grid("fig6", *given, "seed=0")[0]
     assert run.run(cfg) is None
     assert "in the tables already" in capsys.readouterr().err
-    assert not config.run_folder(cfg).exists()
+    assert not run_folder(cfg).exists()
 
 
 def test_long_curves_are_thinned_and_keep_their_end(made: Path, tmp_path: Path) -> None:
@@ -149,9 +155,9 @@ def test_a_run_is_recorded_under_the_revision_that_it_stores(made: Path, tmp_pat
     """A later revision of the task neither renames an old run nor passes it off as a new one."""
     folder = copied_run(made, tmp_path)
     cfg = OmegaConf.load(folder / "config.yaml")
-    values = {**config.identity(cfg), "revision": 99}  # type: ignore[arg-type]
+    values = {**identity(cfg), "revision": 99}  # type: ignore[arg-type]
     renamed = folder.rename(folder.with_name(f"{folder.name.rpartition('-')[0]}-{digest(values)}"))
-    (line,) = results.make_tables(tmp_path, ["smoke"])  # it stores no revision: today's is read, which gives another hash
+    (line,) = results.make_tables(tmp_path, ["smoke"])  # it stores revision 1, which gives another hash
     assert str(renamed) in line
     assert "left out" in line
     (renamed / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.merge(cfg, {"revision": 99})))
@@ -179,9 +185,7 @@ def with_data(folder: Path, data: str | None) -> None:
 
 def test_what_older_runs_lack_is_recorded_where_a_run_has_it(made: Path, tmp_path: Path) -> None:
     old, new = copied_run(made, tmp_path, "bn-b4-s0"), copied_run(made, tmp_path, "ln-b4-s0")
-    rows = pd.read_csv(new / "metrics.csv")
-    rows.insert(3, "cpu_seconds", rows["seconds"] / 2)
-    rows.to_csv(new / "metrics.csv", index=False)
+    pd.read_csv(old / "metrics.csv").drop(columns="cpu_seconds").to_csv(old / "metrics.csv", index=False)
     with_data(new, "abc")
     results.make_tables(tmp_path, ["smoke"])
     runs, metrics = results.read("mnist", tmp_path)
@@ -276,9 +280,38 @@ def test_one_figure_by_name_or_by_its_own_script(tmp_path: Path) -> None:
 
 
 def test_figures_import_neither_torch_nor_hydra(tmp_path: Path) -> None:
-    code = "import sys; import lnexp.evidence.plotting as p; p.load('fig6'); print({'torch', 'hydra'} & set(sys.modules))"
+    code = "import sys; import lnexp.evidence.figures as f; f.load('fig6'); print({'torch', 'hydra'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=paths.ROOT, env=environ())
     assert done.stdout == "set()\n", done.stderr
+
+
+def test_a_norm_without_a_style_of_its_own_is_drawn() -> None:
+    """Neither new norms nor those that the catalog does not know are left out of a figure, or look alike."""
+    rows = [
+        {"id": f"{norm}-{seed}", "seed": seed, "norm.name": norm, "step": step, "metric": "test/error", "value": 1 / step}
+        for norm in ("ln", "mine", "yours")
+        for seed in (0, 1)
+        for step in (1, 2, 3)
+    ]
+    figure, ax = plt.subplots()
+    plotting.arms(ax, pd.DataFrame(rows), "test/error", "step")
+    lines, names = ax.get_legend_handles_labels()
+    plt.close(figure)
+    assert names == ["layer norm (n=2)", "mine (n=2)", "yours (n=2)"]
+    assert len({(line.get_color(), line.get_marker()) for line in lines if isinstance(line, Line2D)}) == 3
+
+
+def test_every_norm_looks_different() -> None:
+    assert len({plotting.norm_style(norm) for norm in NORMS}) == len(NORMS)
+
+
+def test_a_figure_of_a_plain_table(tmp_path: Path) -> None:
+    figure = Figure("invariance", lambda table: f"{len(table)} rows\n", table="invariance")
+    assert "there is no" in figure.save(tmp_path)
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "invariance.csv").write_text("norm,change\nln,0\nbn,1\n")
+    figure.save(tmp_path)
+    assert (tmp_path / "figures" / "invariance.md").read_text() == "2 rows\n"
 
 
 def test_a_figure_without_runs_says_so(tmp_path: Path) -> None:
