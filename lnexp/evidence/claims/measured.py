@@ -66,27 +66,33 @@ def effects(claim: Claim, runs: Runs, seeds: Iterable[int]) -> Effects:
     metric, facts = claim.measure.metric, runs.facts
     if facts.empty or not {key for arm in claim.arms for key in arm} <= set(facts.columns):
         return Effects(pd.Series(dtype=float), 0, facts[:0])
-    facts = facts[facts["seed"].isin(list(seeds)) & np.array([(id, metric) in runs.curves for id in facts["id"]], bool)]
-    of_arm = [facts[np.logical_and.reduce([facts[key] == value for key, value in arm.items()])] for arm in claim.arms]
+    ids, seed_of, wanted = facts["id"].tolist(), facts["seed"].tolist(), set(seeds)
+    usable = np.array([seed in wanted and (id, metric) in runs.curves for id, seed in zip(ids, seed_of, strict=True)], bool)
+    of_arm: list[dict[int, list[int]]] = []  # for each arm: seed -> row numbers of its runs
+    for arm in claim.arms:
+        of_arm.append({})
+        for k in np.flatnonzero(np.logical_and.reduce([usable, *((facts[key] == value) for key, value in arm.items())])):
+            of_arm[-1].setdefault(seed_of[k], []).append(int(k))
     sign = 1.0 if claim.measure.better == "lower" else -1.0
-    values = {id: sign * runs.curves[id, metric][2] for rows in of_arm for id in rows["id"]}
+    values = {k: sign * runs.curves[ids[k], metric][2] for arm in of_arm for rows in arm.values() for k in rows}
     worst = max((np.nanmax(value) for value in values.values() if not np.isnan(value).all()), default=np.nan)
 
-    def series(rows: pd.DataFrame) -> Series:
+    def series(rows: list[int]) -> Series:
         if len(rows) != 1:
-            raise ValueError(f"claim {claim.id}: several runs of one seed match one arm: {sorted(rows['id'])}")
-        id, diverged = rows["id"].iloc[0], rows["status"].iloc[0] == "diverged"
-        value = np.where(np.isnan(values[id]), worst, values[id])
-        return Series(*runs.curves[id, metric][:2], np.append(value[:-1], worst) if diverged else value, diverged)
+            raise ValueError(f"claim {claim.id}: several runs of one seed match one arm: {sorted(ids[k] for k in rows)}")
+        (k,) = rows
+        diverged = facts["status"].iloc[k] == "diverged"
+        value = np.where(np.isnan(values[k]), worst, values[k])
+        return Series(*runs.curves[ids[k], metric][:2], np.append(value[:-1], worst) if diverged else value, diverged)
 
-    of_seed, bounds = {}, set()
-    for seed in sorted(set.intersection(*(set(rows["seed"]) for rows in of_arm))):
-        compared = [series(rows[rows["seed"] == seed]) for rows in of_arm]
+    of_seed, bounds, used = {}, set(), set()
+    for seed in sorted(set.intersection(*(set(arm) for arm in of_arm))):
+        compared = [series(arm[seed]) for arm in of_arm]
         of_seed[seed] = claim.measure.contrast(compared)
         bounds |= {claim.measure.bound(compared)} - {0}
-    found = pd.Series(of_seed, dtype=float)
-    used = pd.concat([rows[rows["seed"].isin(found.index)] for rows in of_arm]).drop_duplicates("id")
+        used |= {k for arm in of_arm for k in arm[seed]}
+    found, compared_runs = pd.Series(of_seed, dtype=float), facts.iloc[sorted(used)]
     missing = "processor time was not recorded" if found.isna().any() else ""
-    if claim.measure.timed and not missing and used["machine"].nunique() > 1:
+    if claim.measure.timed and not missing and used and compared_runs["machine"].nunique() > 1:
         found[:], missing = np.nan, "its runs were made on different machines"
-    return Effects(found.dropna(), bounds.pop() if len(bounds) == 1 else 0, used, missing)
+    return Effects(found.dropna(), bounds.pop() if len(bounds) == 1 else 0, compared_runs, missing)
