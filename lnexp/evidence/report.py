@@ -32,8 +32,7 @@ an effect of the size of the margin, with the spread seen (Holm lowers it); besi
 were made, from the git history of `results/definitions.csv`. Measures of speed and of final error were changed after the runs of
 seeds 0 to 4 were seen: those claims are decided by seeds 5 to 9 (one-way reader: 5 to 14), and seeds 0 to 4 are shown as
 exploration. Claims whose measure is unchanged are still decided by seeds 0 to 4; their margins, Holm's correction and the
-history file are newer than these runs, hence "after the runs were seen". A run that
-diverged counts as the worst throughout.
+history file are newer than these runs, hence "after the runs were seen". A run that diverged counts as the worst throughout.
 
 Holm's correction grows with the number of claims that have runs, so a verdict near its limit can fall back to *inconclusive* when
 others are run. Some claims are nearly one measurement (Pearson's r and squared error on SICK; a recall and the sum of recalls):
@@ -77,7 +76,7 @@ def report(results: Path, claims: pd.DataFrame | None = None) -> str:
 
 def _overview(claims: pd.DataFrame) -> str:
     """A line for each section: the claim, counts of verdicts on the section's own list, the runs' size, a caveat."""
-    head = ["section", "the paper claims", *VERDICTS, "our runs", "caveat"]
+    head = ["section", "what the paper claims", *VERDICTS, "our runs", "caveat"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for section in SECTIONS:
         mine = claims[claims["id"].isin([claim.id for claim in section.claims])]
@@ -85,7 +84,8 @@ def _overview(claims: pd.DataFrame) -> str:
         counts = (of_paper if len(of_paper) else mine)["verdict"].value_counts().reindex(VERDICTS, fill_value=0)
         link = f"[{section.number}](#{_anchor(section)}) {section.title}"
         lines.append("| " + " | ".join([link, section.says, *map(str, counts), section.size, section.caveat]) + " |")
-    return "\n".join([_tried(claims, "paper"), *lines, "", _tried(claims, "extension")]) + "\n"
+    counted = "Counts are of the paper's own claims (permuted MNIST: of our extension), one section of the paper per line.\n"
+    return "\n".join([_tried(claims, "paper"), *lines, "", counted, _tried(claims, "extension")])
 
 
 def _tried(claims: pd.DataFrame, which: str) -> str:

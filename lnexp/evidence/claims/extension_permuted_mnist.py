@@ -43,7 +43,7 @@ CLAIMS = (
     Claim(
         "pm-d",
         "extension of sections 1 and 3",
-        "Permuted MNIST, batch 16: the layer-normalised LSTM ends with the better accuracy than the plain one.",
+        "Permuted MNIST, batch 16: the layer-normalised LSTM ends with a better accuracy than the plain one.",
         "permuted_mnist",
         Better("valid/accuracy", "higher"),
         (arm("ln", 16), arm("none", 16)),
@@ -54,7 +54,7 @@ CLAIMS = (
     Claim(
         "pm-e",
         "extension of sections 1 and 3",
-        "Permuted MNIST, batch 16: the layer-normalised LSTM ends with the better accuracy than the batch-normalised one.",
+        "Permuted MNIST, batch 16: the layer-normalised LSTM ends with a better accuracy than the batch-normalised one.",
         "permuted_mnist",
         Better("valid/accuracy", "higher"),
         (arm("ln", 16), arm("bn", 16)),
@@ -65,7 +65,7 @@ CLAIMS = (
     Claim(
         "pm-f",
         "extension of sections 1 and 3",
-        "Permuted MNIST, batch 4: the layer-normalised LSTM ends with the better accuracy than the batch-normalised one.",
+        "Permuted MNIST, batch 4: the layer-normalised LSTM ends with a better accuracy than the batch-normalised one.",
         "permuted_mnist",
         Better("valid/accuracy", "higher"),
         (arm("ln", 4), arm("bn", 4)),

@@ -1,4 +1,4 @@
-"""Analysis (section 5): decided by computation, seeds are draws of weights and data."""
+"""Analysis (section 5), decided by computation: a seed is a draw of weights and data, and has the number of entries that hold."""
 
 from lnexp.evidence.claims.base import FIRST, Claim, Section
 from lnexp.evidence.effects import Reaches
@@ -9,30 +9,30 @@ CLAIMS = (
         "section 5.1, Table 1",
         "The six entries of Table 1 for batch normalisation hold.",
         "table1",
-        Reaches("invariance/entries_as_printed", "higher", value=6.0),
+        Reaches("invariance/entries_as_printed", "higher", value=5.5),
         ({"norm.name": "bn"},),
         FIRST,
-        0.5,
+        0.25,
     ),
     Claim(
         "5b",
         "section 5.1, Table 1",
         "The six entries of Table 1 for weight normalisation hold.",
         "table1",
-        Reaches("invariance/entries_as_printed", "higher", value=6.0),
+        Reaches("invariance/entries_as_printed", "higher", value=5.5),
         ({"norm.name": "wn"},),
         FIRST,
-        0.5,
+        0.25,
     ),
     Claim(
         "5c",
         "section 5.1, Table 1",
         "The six entries of Table 1 for layer normalisation hold.",
         "table1",
-        Reaches("invariance/entries_as_printed", "higher", value=6.0),
+        Reaches("invariance/entries_as_printed", "higher", value=5.5),
         ({"norm.name": "ln"},),
         FIRST,
-        0.5,
+        0.25,
     ),
     Claim(
         "5d",

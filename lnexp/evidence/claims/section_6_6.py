@@ -66,7 +66,7 @@ CLAIMS = (
     Claim(
         "6.6f",
         "Figure 6, read off",
-        "At batch 128, batch normalisation has the lower test error than layer normalisation over the first 15 epochs.",
+        "At batch 128, batch normalisation has a lower test error than layer normalisation over the first 15 epochs.",
         "fig6_full",
         Ahead("test/error", "lower", until=6435),
         (arm("bn", 128), arm("ln", 128)),
@@ -77,7 +77,7 @@ CLAIMS = (
     Claim(
         "6.6g",
         "Figure 6, read off",
-        "At batch 128, layer normalisation ends with the lower test error than batch normalisation after 65 epochs.",
+        "At batch 128, layer normalisation ends with a lower test error than batch normalisation after 65 epochs.",
         "fig6_full",
         Better("test/error", "lower"),
         (arm("ln", 128), arm("bn", 128)),
@@ -87,7 +87,7 @@ CLAIMS = (
     Claim(
         "6.6h",
         "Figure 6, read off",
-        "At batch 128, layer normalisation ends with the lower test error than the net without normalisation.",
+        "At batch 128, layer normalisation ends with a lower test error than the net without normalisation.",
         "fig6_full",
         Better("test/error", "lower"),
         (arm("ln", 128), arm("none", 128)),
@@ -108,7 +108,7 @@ CLAIMS = (
     Claim(
         "6.6j",
         "Figure 6, read off",
-        "At batch 4, the net without normalisation has the lower training NLL than layer normalisation in the first epoch.",
+        "At batch 4, the net without normalisation has a lower training NLL than layer normalisation in the first epoch.",
         "fig6_full",
         Ahead("train/nll", "lower", until=13750),
         (arm("none", 4), arm("ln", 4)),
@@ -118,7 +118,7 @@ CLAIMS = (
     Claim(
         "6.6k",
         "Figure 6, read off",
-        "At batch 4, layer normalisation ends with the lower test error than the net without normalisation.",
+        "At batch 4, layer normalisation ends with a lower test error than the net without normalisation.",
         "fig6_full",
         Better("test/error", "lower"),
         (arm("ln", 4), arm("none", 4)),
