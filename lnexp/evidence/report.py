@@ -26,7 +26,8 @@ Error rates: a single claim is falsely supported with probability {ALPHA} at mos
 the paper's claims that are tested, any false "supported" has probability {FAMILY} at most (Holm), any false "contradicted" as
 much; the extensions are a list of their own with the same bounds. A false "equivalent" has {ALPHA_EQUIVALENCE} for each claim,
 uncorrected. Intervals are t intervals at the level of the rule, {1 - 2 * ALPHA:.0%}. *Power* is that of the t test at this n for
-an effect of the size of the margin, with the spread seen (Holm lowers it); beside it is the n that gives {POWER:.0%}.
+an effect of the size of the margin, with the spread seen (Holm lowers it); beside it is the n that gives {POWER:.0%}. Where it is
+still to come, it is that of the deciding n with the spread of the exploration.
 
 *Fixed* says whether the definition (measure, arms, metric, margin, seeds, configurations, rule) was committed before the runs
 were made, from the git history of `results/definitions.csv`. Measures of speed and of final error were changed after the runs of
@@ -45,9 +46,11 @@ DECIDED_ROW = (
     "| {id} | {says} ({where}) | **{verdict}** {note} | {measure} | {effect} | {interval} | {n} (seeds {seeds}) "
     "| {p_t} / {p_holm} / {p_flip} | {power} ({n_needed}) | {fixed} |"
 )
-WAITING = """| | claim, not run | why | decided by | measure | exploration, not a verdict |
-|---|---|---|---|---|---|"""
-WAITING_ROW = "| {id} | {says} ({where}) | {note} | {experiment}, seeds {seeds} | {measure} | {exploration} {explored} |"
+WAITING = """| | claim, not run | why | decided by | measure | exploration, not a verdict | power to come (n needed) |
+|---|---|---|---|---|---|---|"""
+WAITING_ROW = (
+    "| {id} | {says} ({where}) | {note} | {experiment}, seeds {seeds} | {measure} | {exploration} {explored} | {planned} |"
+)
 APPENDIX = """## Appendix: the first measures
 
 Until the runs of seeds 0 to 4 had been seen, speed was the ratio of first passages of the best value that both arms reach, final

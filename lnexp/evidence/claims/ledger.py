@@ -16,7 +16,7 @@ from lnexp.evidence.claims import CLAIMS
 from lnexp.evidence.claims.base import Claim
 from lnexp.evidence.claims.history import fixed
 from lnexp.evidence.claims.measured import Effects, Runs, effects
-from lnexp.evidence.stats import POWER, Paired, holm, paired, verdict
+from lnexp.evidence.stats import POWER, Paired, holm, paired, power, verdict
 from lnexp.evidence.tables import load
 
 
@@ -104,12 +104,17 @@ def _note(claim: Claim, found: Effects, outcome: Paired, word: str) -> str:
 
 
 def _exploration(claim: Claim, explored: Effects) -> dict[str, object]:
-    """The effect of runs that do not decide the claim."""
+    """The effect of runs that do not decide the claim, and the power of the deciding n (n needed) with their spread."""
     if len(explored.of_seed) < 2:
-        return {"exploration": "", "explored": ""}
+        return {"exploration": "", "explored": "", "planned": ""}
     outcome = paired(explored.of_seed.to_numpy(), claim.margin)
     text = f"{_shown(claim, outcome.mean, explored.bound)} ({_interval(claim, outcome)})"
-    return {"exploration": text, "explored": f"{claim.explored or claim.experiment}, seeds {_span(explored.of_seed.index)}"}
+    planned = f"{power(claim.margin, outcome.sd, len(claim.seeds)):.2f} ({outcome.n_needed})"
+    return {
+        "planned": planned,
+        "exploration": text,
+        "explored": f"{claim.explored or claim.experiment}, seeds {_span(explored.of_seed.index)}",
+    }
 
 
 def _shown(claim: Claim, mean: float, bound: int) -> str:
