@@ -151,8 +151,10 @@ def _features(path: Path, images: list[Image]) -> np.ndarray:
         with path.open("rb") as file:
             _check_npy(file, path)
         features_ID = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: not an array of numbers ({error})") from error
+    except UserError:
+        raise
+    except Exception as error:  # NumPy parses the header as Python source: a damaged one raises many kinds
+        raise UserError(f"{path}: not an array of numbers ({' '.join(str(error).split())})") from error
     if features_ID.ndim != 2 or features_ID.dtype.kind != "f" or len(features_ID) != len(images):
         shape = f"{features_ID.dtype} {list(features_ID.shape)}"
         raise UserError(f"{path}: {shape}, but there are {len(images)} images: must be floats [{len(images)}, features]")
