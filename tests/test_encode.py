@@ -15,13 +15,14 @@ import torch
 
 import lnexp
 from lnexp import paths
-from lnexp.config import compose, run_folder
+from lnexp.config import compose
 from lnexp.data import sentence_eval
 from lnexp.data.sentence_eval import Labelled
 from lnexp.data.text.vocabulary import tokenize
 from lnexp.data.text.word_vectors import WordVectors
 from lnexp.encode import main
 from lnexp.errors import UserError
+from lnexp.identity import run_folder
 from lnexp.training import checkpoint
 from lnexp.training.run import run
 from tests.conftest import environ, script
@@ -113,7 +114,7 @@ def test_folders_that_hold_no_encoder(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a run of task=mnist; encoders come from task=skip_thoughts"):
         lnexp.load_encoder(tmp_path)
     shutil.copy(trained / "config.yaml", tmp_path)
-    with pytest.raises(UserError, match="no weights in it that can be read"):
+    with pytest.raises(UserError, match="holds no readable"):
         lnexp.load_encoder(tmp_path)
 
 

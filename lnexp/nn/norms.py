@@ -35,6 +35,7 @@ class Norm:
     """
 
     name = "none"
+    label = "no normalisation"  # in figures and tables
     cells = "none"  # what recurrent cells do with it: none | bn | ln | rms
     shifts = False  # adds a bias after normalising, so that the linear layer in front of it needs none (equation 5)
 
@@ -70,6 +71,7 @@ class LayerNorm(Norm):
     """Layer normalisation: mean and variance over the units of a layer, one case at a time (equations 3 and 4)."""
 
     name = cells = "ln"
+    label = "layer norm"
     shifts = True
 
     def dense(self, n: int) -> nn.Module:
@@ -82,6 +84,7 @@ class RMSNorm(Norm):
     """Root mean square normalisation (Zhang and Sennrich 2019): layer normalisation without the centring."""
 
     name = cells = "rms"
+    label = "RMS norm"
     shifts = True
 
     def dense(self, n: int) -> nn.Module:
@@ -105,6 +108,7 @@ class WeightNorm(Norm):
     """Weight normalisation (Salimans and Kingma 2016): w = g v / |v| per unit; g starts at |v|, the layer as it was."""
 
     name = "wn"
+    label = "weight norm"
 
     def weight(self, layer: nn.Module, name: str = "weight") -> nn.Module:
         return weight_norm(layer, name, dim=0)
@@ -122,6 +126,7 @@ class BatchNorm(Norm):
     """
 
     name = cells = "bn"
+    label = "batch norm"
     shifts = True
 
     def __init__(
@@ -172,6 +177,7 @@ class BatchNormEverywhere(BatchNorm):
     """
 
     name = "bn_everywhere"
+    label = "batch norm everywhere"
 
     def term(self, n: int) -> nn.Module:
         layer = BatchDense(n, self.eps, self.momentum, self.unbiased_up_to)

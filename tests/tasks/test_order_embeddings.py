@@ -15,9 +15,10 @@ import pytest
 import torch
 from torch import nn
 
-from lnexp.config import check, compose, make_norm, make_task, run_folder
+from lnexp.config import check, compose, make_norm, make_task
 from lnexp.data.captions import caption_set as captions
 from lnexp.errors import UserError
+from lnexp.identity import run_folder
 from lnexp.nn import NORMS
 from lnexp.seeding import seed_everything
 from lnexp.tasks.order_embeddings.retrieval import ranks
@@ -167,13 +168,18 @@ def test_the_loss_is_the_papers_sum_over_wrong_pairs(objective: str, overrides: 
     def distance(i: int, c: int) -> float:
         return float((np.maximum(0, s[c] - v[i]) ** 2).sum()) if objective == "order" else -float(s[c] @ v[i])
 
-    margin, total = {"order": 0.05, "symmetric": 0.2}[objective], 0.0
+    margin, images, captions = {"order": 0.05, "symmetric": 0.2}[objective], 0.0, 0.0
     for k in range(6):
         for other in range(6):
             if other != k:
-                total += max(0, margin - distance(other, k) + distance(k, k))  # another image for this caption
-                total += max(0, margin - distance(k, other) + distance(k, k))  # another caption for this image
-    assert task.loss(model, batch).item() == pytest.approx(total, rel=1e-9)
+                images += max(0, margin - distance(other, k) + distance(k, k))  # another image for this caption
+                captions += max(0, margin - distance(k, other) + distance(k, k))  # another caption for this image
+    loss, parts = task.loss(model, batch)
+    assert loss.item() == pytest.approx(images + captions, rel=1e-9)
+    assert {name: part.item() for name, part in parts.items()} == {
+        "images": pytest.approx(images, rel=1e-9),
+        "captions": pytest.approx(captions, rel=1e-9),
+    }
     lengths = np.linalg.norm(v, axis=1), np.linalg.norm(s, axis=1)
     np.testing.assert_allclose(np.concatenate(lengths), 1)
     assert (min(v.min(), s.min()) >= 0) == (objective == "order")
@@ -219,8 +225,8 @@ def test_evaluation_is_that_of_embeddings_one_by_one(norm: str, overrides: list[
     ("override", "says"),
     [
         ("task.objective=cosine", "task.objective=cosine: allowed are order, symmetric"),
-        ("task.margin=0", "task.margin=0: must be above 0, or null"),
-        ("task.hidden_size=0", "task.hidden_size=0: must be 1 or more"),
+        ("task.margin=0", "task.margin=0: must be a number above 0, or null"),
+        ("task.hidden_size=0", "task.hidden_size=0: must be a whole number, 1 or more"),
     ],
 )
 def test_wrong_values_are_named(override: str, says: str, overrides: list[str]) -> None:
@@ -290,7 +296,7 @@ def test_a_trained_run_is_read_again(trained_run: Path, captioned: Path, tmp_pat
         trained.load(tmp_path)
     for weights in ("best.pt", "ckpt.pt"):
         (trained_run / weights).unlink()
-    with pytest.raises(UserError, match="no weights in it"):
+    with pytest.raises(UserError, match="holds no readable"):
         trained.load(trained_run)
 
 
@@ -308,7 +314,7 @@ def test_a_page_shows_what_is_found(trained_run: Path, captioned: Path, tmp_path
     arguments = ["thing1 thing5 nonsense", "--image", "test0.jpg", "-n", 3, "--pictures", pictures, "--out", out]
     done = retrieve(trained_run, *arguments)
     assert done.returncode == 0, done.stderr
-    assert "not in the vocabulary, so left out of account: nonsense" in done.stderr
+    assert "not in the vocabulary, therefore ignored: nonsense" in done.stderr
     page = out.read_text()
     assert page.count("data:image/jpeg") == 4
     assert page.count("<li>") == 3
