@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lnexp.data import identity, mnist, sentence_eval
+from lnexp.data import loaders, mnist, sentence_eval
 from lnexp.data.captions import caption_set
 from lnexp.data.cloze import cloze_set
 from lnexp.data.sentence_eval import Labelled, Related
@@ -186,7 +186,7 @@ def test_undamaged_files_are_read(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_damaged_files_are_read_or_refused_in_one_line(name: str, data: st.DataObject) -> None:
     write, read = FORMATS[name]
@@ -205,10 +205,23 @@ def test_damaged_files_are_read_or_refused_in_one_line(name: str, data: st.DataO
                 (root / file).write_bytes(content)
         try:
             read(root)
-            if name in identity.LOADERS:
-                identity.fingerprint({"name": name, "root": root, "kind": "NE"})
+            if name in loaders.LOADERS:
+                loaders.fingerprint({"name": name, "root": root, "kind": "NE"})
         except UserError as error:
             message = str(error)
         else:
             return
     assert message and "\n" not in message
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_all_empty_files_are_named(name: str, tmp_path: Path) -> None:
+    write, read = FORMATS[name]
+    files = write()
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"")
+    with pytest.raises(UserError) as error:
+        read(tmp_path)
+    assert all(file in str(error.value) for file in sorted(files)[:2] if not file.endswith(".gz"))
+    assert "empty" in str(error.value) or "without a sentence" in str(error.value)

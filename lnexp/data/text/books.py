@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from lnexp.data.sources import read_gzipped, user_folder, user_path
+from lnexp.data.sources import NAMED, read_gzipped, user_folder, user_path
 from lnexp.errors import UserError
 
 BOOKS = "plain-text books, one UTF-8 .txt file per book, in folders or .tar.* archives"
@@ -24,7 +24,6 @@ BOOKS_WHERE = (
 )
 TEXT = re.compile(r"\.txt(\.gz)?$", re.IGNORECASE)
 ARCHIVE = re.compile(r"\.(tar(\.\w+)?|tgz|txz|tbz2?)$", re.IGNORECASE)
-NAMED = 10  # file names in an error message
 
 
 @dataclass
@@ -95,7 +94,7 @@ def read(found: Files) -> Iterator[tuple[str, str, float]]:
     empty = []
     for name, path in found.paths.items():
         size = path.stat().st_size
-        if TEXT.search(name):
+        if TEXT.search(name) or not size:
             books: Iterator[tuple[str, bytes, int]] = iter([(name, read_gzipped(path), size)])
         else:
             books = _members(name, path, found.skipped)

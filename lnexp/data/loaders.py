@@ -1,4 +1,4 @@
-"""What identifies the data of a run: the user's files and the published packages that its configuration reads."""
+"""The loader of each data set, and what identifies the data of a run: the files and packages that its configuration reads."""
 
 from __future__ import annotations
 
