@@ -132,6 +132,11 @@ def user_file(given: str | Path, what: str, key: str) -> Path:
     return path
 
 
+def safe_name(name: str) -> str:
+    """A name with characters other than letters, digits, "-", "." and "_" replaced by "_"."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("_.")
+
+
 def _nearest(key: str, path: Path) -> str:
     """A hint at the path that was probably meant, if there is one."""
     try:

@@ -53,7 +53,7 @@ def test_damaged_idx_files_are_named(damage: str, digits: Path, tmp_path: Path) 
         mnist.load({"name": "idx", "root": tmp_path}, tmp_path)
 
 
-@pytest.mark.skipif(not (SHARED / "mnist").exists(), reason="the original MNIST files are not at hand")
+@pytest.mark.skipif(not (SHARED / "mnist").exists(), reason="needs shared/data/mnist")
 def test_the_original_digits() -> None:
     splits = mnist.load({"name": "idx", "root": SHARED / "mnist"}, SHARED)
     assert {k: v[0].shape for k, v in splits.items()} == {"train": (55000, 784), "valid": (5000, 784), "test": (10000, 784)}

