@@ -50,14 +50,15 @@ class BatchSteps(nn.Module):
         self.get_buffer("batches").zero_()
 
     @torch.no_grad()
-    def update(self, stats: Stats, cases_T: Tensor) -> None:
+    def update(self, stats: Stats, cases_T: Tensor, start: int = 0) -> None:
         """Take in a batch. Steps that fewer than 2 real cases reached have no variance, and steps from `max_t` on no place here.
 
         Args:
             cases_T: real cases of each step.
+            start: number of the first of these steps.
         """
-        batches_M = self.get_buffer("batches")
-        known = (cases_T[: self.max_t] > 1).nonzero().flatten().to(batches_M.device)
+        batches_M = self.get_buffer("batches")[start:]
+        known = (cases_T[: len(batches_M)] > 1).nonzero().flatten().to(batches_M.device)
         batches_M[known] += 1
         counts_K1 = cases_T.to(batches_M.device)[known, None]
         for place in self.places:
@@ -66,12 +67,12 @@ class BatchSteps(nn.Module):
             cases_K1 = counts_K1.to(mean_TF.dtype)
             unbiased_KF = var_TF[known] * (cases_K1 / (cases_K1 - 1))
             for name, new_KF in ((f"mean_{place}", mean_TF[known]), (f"var_{place}", unbiased_KF)):
-                buffer_MF = self.get_buffer(name)
+                buffer_MF = self.get_buffer(name)[start:]
                 buffer_MF[known] += share_K1 * (new_KF - buffer_MF[known])
 
-    def population(self, steps: int) -> Stats:
-        """Statistics of `steps` steps; those past the last one that training has reached use the last one's."""
+    def population(self, steps: int, start: int = 0) -> Stats:
+        """Statistics of `steps` steps from `start` on; those past the last one that training has reached use the last one's."""
         last = (self.get_buffer("batches").count_nonzero() - 1).clamp(min=0)
-        index_T = torch.arange(steps, device=last.device).minimum(last)
+        index_T = torch.arange(start, start + steps, device=last.device).minimum(last)
         moments = {f"{m}_{p}": self.get_buffer(f"{m}_{p}")[index_T] for p in self.places for m in ("mean", "var")}
         return Stats._make(moments.get(name) for name in Stats._fields)

@@ -1,0 +1,322 @@
+"""RNN, LSTM and GRU cells with normalisation: one time step, called like torch's cells.
+
+    cell = lnexp.nn.LSTMCell(300, 1024, norm="ln")
+    for x_BI in xs_TBI:
+        h_BH, c_BH = cell(x_BI, (h_BH, c_BH))
+
+A cell equals the layer of its kind step by step. Its parameters have the layer's names without `_l0`, which are those of torch's
+cells and `gain_ih`, `gain_hh`, `gain_c`, `bias_c`, `bias_in`. A one-layer, one-way layer without `learned_state` gives its state by
+
+    cell.load_state_dict({name.replace("_l0", "").replace(".l0", ""): value for name, value in layer.state_dict().items()})
+
+Shapes: B batch, I input, H hidden, G gates * H (LSTM 4H, GRU 3H, RNN H), M steps with batch statistics of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypedDict, Unpack
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from lnexp.nn.batch_statistics import BatchSteps
+from lnexp.nn.norms import BatchNorm, Norm
+from lnexp.nn.ops.recurrent import cpu_step
+from lnexp.nn.ops.recurrent.interface import GATES, Cell, Stats, Weights
+from lnexp.nn.ops.recurrent.step import step
+from lnexp.nn.recurrent_base import DRAWN, norm_of
+
+
+class CellOptions(TypedDict, total=False):
+    """Keyword arguments that the three cells share. They mean what they mean for the layers.
+
+    norm: name of a norm, or a `Norm`.
+    per_gate: ablation: ln and rms normalise each gate separately.
+    bias_in: ln and rms: a bias inside the norm of the input term, N(W_ih x + bias_in).
+    max_t: required by bn: number of steps with statistics of their own; in evaluation later steps use the last one's.
+    """
+
+    norm: str | Norm
+    per_gate: bool
+    bias_in: bool
+    max_t: int | None
+
+
+class _RecurrentCell(nn.Module):
+    """Parameters of one cell, and one step of it."""
+
+    kind: str
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool,
+        device: Any,
+        dtype: torch.dtype | None,
+        form: Mapping[str, Any],  # arguments of `Cell` that only this kind has
+        forget_bias: float,
+        /,
+        *,
+        norm: str | Norm = "ln",
+        per_gate: bool = False,
+        bias_in: bool = False,
+        max_t: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+            if size < 1:
+                raise ValueError(f"{name}={size}: must be 1 or more")
+        if not bias and (bias_in or forget_bias):
+            raise ValueError(f"bias=False: excludes bias_in={bias_in}, forget_bias={forget_bias}")
+        self.norm = norm_of(norm)
+        self.cell = Cell(self.kind, self.norm.cells, self.norm.eps, per_gate, **form)
+        if hidden_size == 1 and self.cell.norm == "ln":
+            raise ValueError("hidden_size=1: must be 2 or more with norm=ln, which maps a single unit to 0")
+        self.input_size, self.hidden_size, self.bias, self.forget_bias = input_size, hidden_size, bias, forget_bias
+        gates, places = GATES[self.kind] * hidden_size, self.cell.places(hidden_size)
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (gates, input_size), "weight_hh": (gates, hidden_size)}
+        if bias:
+            shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
+        if bias_in and self.cell.gates_norm in ("ln", "rms"):
+            shapes["bias_in"] = (gates,)
+        shapes |= {f"gain_{place}": (features,) for place, features in places.items()}
+        if bias and "c" in places:
+            shapes["bias_c"] = (hidden_size,)
+        for name, shape in shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        self.batch_steps = None
+        if isinstance(self.norm, BatchNorm):
+            self.batch_steps = BatchSteps(max_t, places, self.norm.momentum, device, dtype)
+        for name in ("weight_ih", "weight_hh"):
+            self.norm.weight(self, name)
+        self._packed: _Packed | None = None
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw the weights as torch's cells do, value by value; set gains and biases as the layers do."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for name in DRAWN if self.bias else DRAWN[:2]:
+            value = torch.empty_like(getattr(self, name)).uniform_(-bound, bound)
+            if parametrize.is_parametrized(self, name):
+                setattr(self, name, value)
+            else:
+                self.get_parameter(name).copy_(value)
+        w = self.weights()
+        for bias in (w.bias_in, w.bias_c, *((w.bias_ih, w.bias_hh) if self.cell.gates_norm != "none" else ())):
+            if bias is not None:
+                bias.zero_()
+        for gain in (w.gain_ih, w.gain_hh, w.gain_c):
+            if gain is not None:
+                gain.fill_(self.norm.step_gain)
+        if w.bias_ih is not None and self.kind == "lstm":
+            w.bias_ih[self.hidden_size : 2 * self.hidden_size] += self.forget_bias
+        if self.batch_steps is not None:
+            self.batch_steps.reset_running_stats()
+
+    def weights(self) -> Weights:
+        """The parameters; None where the cell has no such parameter."""
+        return Weights._make(getattr(self, name, None) for name in Weights._fields)
+
+    @contextmanager
+    def packed(self) -> Iterator[None]:
+        """Pack the weights once for all steps inside a `with` block; for sampling and other steps without gradients.
+
+            with torch.no_grad(), cell.packed():
+                for _ in range(steps):
+                    state = cell(x_BI, state)
+
+        Outside of the block nothing is kept. Inside, the weights are packed again when torch counts a change of a parameter (an
+        optimiser's step, `load_state_dict`, `copy_`, another tensor in its place). It does not count `p.data.add_(1)`, nor what
+        NumPy writes into the memory: do not change weights in such ways inside the block. Steps that need gradients or batch
+        statistics, and all where the kernels cannot be used, are computed as outside.
+        """
+        before, self._packed = self._packed, _Packed()
+        try:
+            yield
+        finally:
+            self._packed = before
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packed": None}  # copies and pickles do not share packed weights
+
+    def forward(self, input: Tensor, hx: Any = None, *, t: int | None = None) -> Any:
+        """Take one step.
+
+        Args:
+            input: [B, I], or [I] for one case.
+            hx: the states before the step: h [B, H] ([H]), for LSTM a pair (h, c). None: zeros.
+            t: number of the step, 0 for the first. Required by bn, ignored by other norms.
+
+        Returns:
+            h after the step, for LSTM a pair (h, c); shaped as the states.
+
+        Raises:
+            ValueError: a shape does not fit; bn without t, or trained on fewer than 2 cases.
+        """
+        if input.dim() not in (1, 2) or input.shape[-1] != self.input_size:
+            raise ValueError(f"input.shape={tuple(input.shape)}: must be (batch, {self.input_size}) or ({self.input_size},)")
+        batched = input.dim() == 2
+        x_BI = input if batched else input[None]
+        states = self._states(hx, x_BI, batched)
+        new = self._step(x_BI, states[0], states[1] if len(states) > 1 else None, self._step_number(t))
+        if not batched:
+            new = tuple(state_BH[0] for state_BH in new)
+        return new if len(new) > 1 else new[0]
+
+    def _states(self, hx: Any, x_BI: Tensor, batched: bool) -> list[Tensor]:
+        """The states before the step, [B, H] each."""
+        shape = (x_BI.shape[0], self.hidden_size)
+        names = ("h", "c") if self.kind == "lstm" else ("h",)
+        if hx is None:
+            return [x_BI.new_zeros(shape)] * len(names)
+        given = hx if self.kind == "lstm" else (hx,)
+        if not isinstance(given, (tuple, list)) or len(given) != len(names) or not all(isinstance(s, Tensor) for s in given):
+            wanted = "a pair of tensors (h, c)" if self.kind == "lstm" else "a tensor h"
+            raise ValueError(f"hx is a {type(hx).__name__}: must be {wanted}")
+        wanted_shape = shape if batched else shape[1:]
+        for name, state in zip(names, given, strict=True):
+            if state.shape != wanted_shape:
+                raise ValueError(f"hx: {name}.shape={tuple(state.shape)}: must be {wanted_shape}")
+        return list(given) if batched else [state[None] for state in given]
+
+    def _step_number(self, t: int | None) -> int:
+        if self.batch_steps is not None and (t is None or t < 0):
+            raise ValueError(f"t={t}: norm={self.norm.name} needs the number of the step, 0 for the first")
+        return t or 0
+
+    def _step(self, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None, t: int) -> tuple[Tensor, ...]:
+        if self._packed is not None:
+            weights = self._packed.get(self, x_BI, h_BH, c_BH)
+            if weights is not None:
+                h_new_BH, c_new_BH = weights.step(x_BI, h_BH, c_BH, t)
+                return (h_new_BH,) if c_new_BH is None else (h_new_BH, c_new_BH)
+        stats: Stats | None = None
+        if self.batch_steps is not None and self.training:
+            self.norm.check_batch(x_BI.shape[0])
+        elif self.batch_steps is not None:
+            stats = self.batch_steps.population(1, t)
+        h_new_BH, c_new_BH, seen = step(self.cell, self.weights(), x_BI, h_BH, c_BH, stats)
+        if self.batch_steps is not None and seen is not None:
+            self.batch_steps.update(seen, torch.tensor([x_BI.shape[0]], device="cpu"), t)
+        return (h_new_BH,) if c_new_BH is None else (h_new_BH, c_new_BH)
+
+    def extra_repr(self) -> str:
+        text = f"{self.input_size}, {self.hidden_size}, norm={self.norm.name}"
+        return text if self.bias else f"{text}, bias=False"
+
+
+class _Packed:
+    """The packed weights of one cell inside its `packed` block."""
+
+    def __init__(self) -> None:
+        self.weights: cpu_step.PackedWeights | None = None
+        self.stores: list[dict[str, Tensor | None]] = []
+        self.seen: list[tuple[int, int]] = []
+        self.held: list[Tensor] = []  # so that no other tensor comes to lie where they do
+
+    def get(self, cell: _RecurrentCell, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None) -> cpu_step.PackedWeights | None:
+        """The weights for one step; None where the step cannot be done with them."""
+        if (cell.batch_steps is not None and cell.training) or not cpu_step.reachable(x_BI, h_BH, c_BH) or not len(x_BI):
+            return None
+        try:
+            if self.weights is None or self._versions() != self.seen:
+                self._pack(cell, x_BI, h_BH, c_BH)
+        except RuntimeError:  # tensors made under inference_mode have no version
+            return None
+        if self.weights is None or self.weights.dtype != x_BI.dtype:
+            return None
+        if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in (x_BI, h_BH, c_BH, *self.held)):
+            return None
+        return self.weights
+
+    def _versions(self) -> list[tuple[int, int]]:
+        return [(t.data_ptr(), t._version) for store in self.stores for t in store.values() if t is not None]
+
+    @torch.no_grad()
+    def _pack(self, cell: _RecurrentCell, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None) -> None:
+        self.weights = None
+        self.stores = [s for module in cell.modules() for s in (module._parameters, module._buffers) if s]
+        w = cell.weights()
+        if not cpu_step.fits(cell.cell, w, x_BI, h_BH, c_BH):
+            return
+        self.seen = self._versions()
+        self.held = [t for store in self.stores for t in store.values() if t is not None]
+        population = None if cell.batch_steps is None else cell.batch_steps.population(cell.batch_steps.max_t)
+        self.weights = cpu_step.PackedWeights(cell.cell, w, population)
+
+
+class RNNCell(_RecurrentCell):
+    """h' = f(gain_hh N(W_ih x + W_hh h) + bias_ih + bias_hh) with f = `nonlinearity`, tanh or relu (equation 4).
+
+    With ln, zero pre-activations (a zero input and a zero state) leave only eps to divide by: see `lnexp.nn.RNN`.
+    """
+
+    kind = "rnn"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **options: Unpack[CellOptions],
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"nonlinearity={nonlinearity}: allowed are tanh, relu")
+        self.nonlinearity = nonlinearity
+        super().__init__(input_size, hidden_size, bias, device, dtype, {"nonlinearity": nonlinearity}, 0.0, **options)
+
+
+class LSTMCell(_RecurrentCell):
+    """Equations (20)-(22): the new cell c' is normalised where the output reads it and carried on as it is.
+
+    With ln, zero pre-activations (a zero input and a zero state) leave only eps to divide by: see `lnexp.nn.LSTM`.
+
+    Args:
+        forget_bias: added to bias_ih of the forget gate at initialisation.
+        cell_only: the form for DRAW, equations (29)-(31): only the new cell is normalised, not the gates.
+    """
+
+    kind = "lstm"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        forget_bias: float = 0.0,
+        cell_only: bool = False,
+        **options: Unpack[CellOptions],
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, device, dtype, {"cell_only": cell_only}, forget_bias, **options)
+
+
+class GRUCell(_RecurrentCell):
+    """Equations (23)-(28) in torch's form: the reset gate follows the recurrent matrix, and z is the paper's 1 - z.
+
+    With ln, zero pre-activations (a zero input and a zero state) leave only eps to divide by: see `lnexp.nn.GRU`.
+    """
+
+    kind = "gru"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **options: Unpack[CellOptions],
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, device, dtype, {}, 0.0, **options)

@@ -1,0 +1,222 @@
+"""Hand one step of a recurrent layer to the compiled kernels.
+
+In training the products with the weights are torch's, which packs no weights for so few rows; everything between the summed
+inputs and the new states is one kernel. With `PackedWeights` the whole step is one kernel.
+
+Shapes: B batch, I input, H hidden, G gates * H.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from lnexp.nn.csrc.build import library
+from lnexp.nn.ops.recurrent.cpu_call import KINDS, NORMS, Call, address, dense, execute, function, is_joint
+from lnexp.nn.ops.recurrent.interface import GATES, Cell, Stats, Weights
+
+Kept = tuple[Tensor, Tensor | None, Tensor | None]  # sums_x_BG, sums_h_BG, moments
+
+
+def reachable(*tensors: Tensor | None) -> bool:
+    """Whether the kernels, which work on bare addresses, may be given these tensors.
+
+    Only plain dense tensors of one floating type on the CPU, and only where nothing intercepts torch's calls: no tracing,
+    compiling, function transform, forward-mode derivative, dispatch mode or autocast.
+    """
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or torch.is_autocast_enabled("cpu")
+    ):
+        return False
+    dtype = None
+    for t in tensors:
+        if t is None:
+            continue
+        if dtype is None:
+            dtype = t.dtype
+            if dtype not in (torch.float32, torch.float64):
+                return False
+        if type(t) not in (Tensor, nn.Parameter) or not t.is_cpu or t.dtype != dtype or t.layout != torch.strided or t.is_neg():
+            return False
+    return True
+
+
+def fits(cell: Cell, w: Weights, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None) -> bool:
+    """Whether the kernels can do this step. Batch normalisation: the LSTM alone, not in its DRAW form."""
+    return (
+        (cell.norm != "bn" or (cell.kind == "lstm" and not cell.cell_only))
+        and x_BI.shape[0] > 0
+        and reachable(x_BI, h_BH, c_BH, *w)
+        and library() is not None
+    )
+
+
+def describe(cell: Cell, w: Weights, cases: int, inputs: int) -> tuple[Call, list[Tensor]]:
+    """What all steps of a cell have in common, and the tensors that must live as long as it is used."""
+    G, H = w.weight_hh.shape
+    constants = w.weight_hh.new_zeros(G), w.weight_hh.new_ones(G)
+    alive, found = list(constants), {}
+    for name, t in w._asdict().items():
+        if t is None and name != "bias_in":
+            t = constants[name.startswith("gain")]
+        if t is not None:
+            alive.append(t.detach().contiguous())
+            found[name] = alive[-1].data_ptr()
+    call = Call(
+        kind=KINDS[cell.kind],
+        norm=NORMS[cell.gates_norm],
+        cell_norm=NORMS[cell.norm],
+        per_gate=cell.per_gate,
+        relu=cell.nonlinearity == "relu",
+        threads=min(torch.get_num_threads(), cases) if cell.norm != "bn" else torch.get_num_threads(),
+        steps=1,
+        cases=cases,
+        inputs=inputs,
+        hidden=H,
+        sums_x_ring=1,
+        sums_h_ring=1,
+        cells_ring=1,
+        moments_ring=1,
+        chunk=1,
+        eps=cell.eps,
+        **found,
+    )
+    return call, alive
+
+
+def set_stats(call: Call, stats: Stats | None, population: bool) -> None:
+    call.population = population
+    for name, t in (stats or Stats(*[None] * 6))._asdict().items():
+        setattr(call, name, address(t))
+
+
+def forward(
+    cell: Cell, w: Weights, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None, population: Stats | None
+) -> tuple[Tensor, Tensor | None, Stats | None, Kept]:
+    """The new states, the statistics of the batch (norm "bn" without `population`), and what `backward` needs."""
+    (B, I), H = x_BI.shape, h_BH.shape[1]
+    G, new = w.weight_hh.shape[0], x_BI.new_empty
+    sums_x_BG = x_BI @ w.weight_ih.t() if w.bias_in is None else torch.addmm(w.bias_in, x_BI, w.weight_ih.t())
+    sums_h_BG = None
+    if is_joint(cell):
+        sums_x_BG.addmm_(h_BH, w.weight_hh.t())
+    else:
+        sums_h_BG = h_BH @ w.weight_hh.t()
+    moments = new(B, 2 * GATES[cell.kind] + 1, 2) if cell.norm in ("ln", "rms") else None
+    stats = None
+    if cell.norm == "bn" and population is None:
+        stats = Stats(*(new(1, n) for n in (G, G, G, G, H, H)))
+    h_BH, c_BH = h_BH.contiguous(), None if c_BH is None else c_BH.contiguous()
+    h_new_BH, c_new_BH = new(B, H), None if c_BH is None else new(B, H)
+    call, alive = describe(cell, w, B, I)
+    set_stats(call, population or stats, population is not None)
+    call.sums_x, call.sums_h, call.moments = address(sums_x_BG), address(sums_h_BG), address(moments)
+    call.h0, call.c0, call.out, call.cells = address(h_BH), address(c_BH), address(h_new_BH), address(c_new_BH)
+    execute("step_forward", call, x_BI.dtype)
+    del alive
+    return h_new_BH, c_new_BH, stats, (sums_x_BG, sums_h_BG, moments)
+
+
+def backward(
+    cell: Cell,
+    w: Weights,
+    x_BI: Tensor,
+    h_BH: Tensor,
+    c_BH: Tensor | None,
+    h_new_BH: Tensor,
+    c_new_BH: Tensor | None,
+    kept: Kept,
+    stats: Stats | None,
+    population: bool,
+    d: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """The gradients of x_BI, h_BH, c_BH and the weights, given those of the new states (None: zero)."""
+    (B, I), H = x_BI.shape, h_BH.shape[1]
+    G, new = w.weight_hh.shape[0], x_BI.new_empty
+    dh_BH, dc_BH = (new(B, H).zero_() if t is None else new(B, H).copy_(t) for t in d)  # the kernel overwrites them
+    dsums_x_BG = dsums_h_BG = new(B, G)
+    if not is_joint(cell):
+        dsums_h_BG = new(B, G)
+    dparameters = new(5 * G + 2 * H)
+    h_dense_BH, c_dense_BH = h_BH.contiguous(), None if c_BH is None else c_BH.contiguous()
+    call, alive = describe(cell, w, B, I)
+    set_stats(call, stats, population)
+    call.sums_x, call.sums_h, call.moments = map(address, kept)
+    call.h0, call.c0, call.out, call.cells = map(address, (h_dense_BH, c_dense_BH, h_new_BH, c_new_BH))
+    call.dh, call.dc, call.dsums_x, call.dsums_h = map(address, (dh_BH, dc_BH, dsums_x_BG, dsums_h_BG))
+    call.dparameters = address(dparameters)
+    execute("step_backward", call, x_BI.dtype)
+    del alive
+
+    dx_BI = dsums_x_BG @ w.weight_ih if wanted[0] else None
+    dh0_BH = None
+    if wanted[1]:  # the GRU also carries h on
+        dh0_BH = torch.addmm(dh_BH, dsums_h_BG, w.weight_hh) if cell.kind == "gru" else dsums_h_BG @ w.weight_hh
+    dweight_ih = dsums_x_BG.t() @ x_BI if wanted[3] else None
+    dweight_hh = dsums_h_BG.t() @ h_BH if wanted[4] else None
+    dbias_ih, dbias_hh, dgain_ih, dgain_hh, _, dgain_c, dbias_c = dparameters.split([G] * 5 + [H] * 2)
+    dbias_in = None if w.bias_in is None else dsums_x_BG.sum(dim=0)
+    every = [dweight_ih, dweight_hh, dbias_ih, dbias_hh, dbias_in, dgain_ih, dgain_hh, dgain_c, dbias_c]
+    gradients = [None if parameter is None else gradient for parameter, gradient in zip(w, every, strict=True)]
+    return [dx_BI, dh0_BH, None if c_BH is None else dc_BH, *gradients]
+
+
+class PackedWeights:
+    """The weights of a cell, packed once: a step is one compiled call without gradients.
+
+    Args:
+        population: norm "bn": statistics [M, features] of M steps; later steps use the last one's.
+    """
+
+    def __init__(self, cell: Cell, w: Weights, population: Stats | None) -> None:
+        self.cell, self.dtype = cell, w.weight_hh.dtype
+        (G, self.hidden), self.inputs = w.weight_hh.shape, w.weight_ih.shape[1]
+        self.population = None if population is None else Stats(*(None if t is None else t.contiguous() for t in population))
+        self.call, self.alive = describe(cell, w, 1, self.inputs)
+        size = function("packed_size", self.dtype)(ctypes.byref(self.call))
+        self.packed = torch.empty(size, dtype=self.dtype, device="cpu")
+        self.call.packed = self.packed.data_ptr()
+        execute("pack", self.call, self.dtype)
+        self.run = function("forward", self.dtype)
+        # Scratch of one case: the summed inputs, the moments.
+        self.sums = G if is_joint(cell) else 2 * G
+        self.scratch = self.sums + (4 * GATES[cell.kind] + 2 if cell.norm in ("ln", "rms") else 0)
+
+    def step(self, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None, t: int) -> tuple[Tensor, Tensor | None]:
+        """The new states. The arguments must be `reachable` and of the right shapes."""
+        x_BI, h_BH, B = dense(x_BI), h_BH.contiguous(), x_BI.shape[0]
+        call, itemsize = Call.from_buffer_copy(self.call), self.dtype.itemsize
+        threads = torch.get_num_threads()
+        call.threads = threads if self.population is not None else min(threads, B)
+        call.cases, call.x_case = B, x_BI.stride(0)
+        call.x, call.h0 = x_BI.data_ptr(), h_BH.data_ptr()
+        h_new_BH, c_new_BH = torch.empty_like(h_BH), None
+        call.out = call.h_n = h_new_BH.data_ptr()
+        if c_BH is not None:
+            c_BH = c_BH.contiguous()
+            c_new_BH = torch.empty_like(c_BH)
+            call.c0 = c_BH.data_ptr()
+            call.cells = call.c_n = c_new_BH.data_ptr()
+        scratch = h_BH.new_empty(B * self.scratch)
+        call.sums_x = scratch.data_ptr()
+        call.sums_h = call.sums_x + B * (self.sums // 2) * itemsize
+        if self.scratch > self.sums:
+            call.moments = call.sums_x + B * self.sums * itemsize
+        if self.population is not None:
+            call.population = True
+            for name, rows in self.population._asdict().items():
+                if rows is not None:
+                    setattr(call, name, rows.data_ptr() + min(t, len(rows) - 1) * rows.stride(0) * itemsize)
+        if self.run(ctypes.byref(call)):
+            raise MemoryError("no memory left for a step of a recurrent cell")
+        return h_new_BH, c_new_BH
