@@ -5,7 +5,7 @@
         h_BH, c_BH = cell(x_BI, (h_BH, c_BH))
 
 A cell equals the layer of its kind step by step. Its parameters have the layer's names without `_l0`, which are those of torch's
-cells and `gain_ih`, `gain_hh`, `gain_c`, `bias_c`, `bias_in`. A one-layer, one-way layer without `learned_state` gives its state by
+cells and `gain_ih`, `gain_hh`, `gain_c`, `bias_c`, `bias_in`. From a layer with one layer and one direction, without `learned_state`:
 
     cell.load_state_dict({name.replace("_l0", "").replace(".l0", ""): value for name, value in layer.state_dict().items()})
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -121,7 +121,9 @@ class _RecurrentCell(nn.Module):
 
     def weights(self) -> Weights:
         """The parameters; None where the cell has no such parameter."""
-        return Weights._make(getattr(self, name, None) for name in Weights._fields)
+        # As attributes, since weight normalisation makes them of other parameters.
+        matrices = [cast(Tensor, self.weight_ih), cast(Tensor, self.weight_hh)]
+        return Weights(*matrices, *map(self._parameters.get, Weights._fields[2:]))
 
     @contextmanager
     def packed(self) -> Iterator[None]:
@@ -216,7 +218,7 @@ class _Packed:
 
     def __init__(self) -> None:
         self.weights: cpu_step.PackedWeights | None = None
-        self.stores: list[dict[str, Tensor | None]] = []
+        self.stores: list[Mapping[str, Tensor | None]] = []
         self.seen: list[tuple[int, int]] = []
         self.held: list[Tensor] = []  # so that no other tensor comes to lie where they do
 
@@ -241,9 +243,10 @@ class _Packed:
     @torch.no_grad()
     def _pack(self, cell: _RecurrentCell, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None) -> None:
         self.weights = None
-        self.stores = [s for module in cell.modules() for s in (module._parameters, module._buffers) if s]
+        self.stores = [store for module in cell.modules() for store in (module._parameters, module._buffers)]
         w = cell.weights()
-        if not cpu_step.fits(cell.cell, w, x_BI, h_BH, c_BH):
+        sizes = (w.weight_ih.shape[1], w.weight_hh.shape[1])
+        if sizes != (cell.input_size, cell.hidden_size) or not cpu_step.fits(cell.cell, w, x_BI, h_BH, c_BH):
             return
         self.seen = self._versions()
         self.held = [t for store in self.stores for t in store.values() if t is not None]

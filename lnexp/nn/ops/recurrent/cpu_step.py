@@ -9,7 +9,9 @@ Shapes: B batch, I input, H hidden, G gates * H.
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -45,65 +47,93 @@ def reachable(*tensors: Tensor | None) -> bool:
             dtype = t.dtype
             if dtype not in (torch.float32, torch.float64):
                 return False
-        if type(t) not in (Tensor, nn.Parameter) or not t.is_cpu or t.dtype != dtype or t.layout != torch.strided or t.is_neg():
+        if type(t) not in (Tensor, nn.Parameter) or not t.is_cpu or t.dtype != dtype or t.layout != torch.strided:
+            return False
+        if t.is_neg() or not torch._C._has_storage(t):  # a batched tensor of is_grads_batched has no storage
             return False
     return True
 
 
 def fits(cell: Cell, w: Weights, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None) -> bool:
-    """Whether the kernels can do this step. Batch normalisation: the LSTM alone, not in its DRAW form."""
+    """Whether the kernels can do this step; never with LNEXP_FUSED=0. Of bn only the LSTM, not in its DRAW form."""
     return (
-        (cell.norm != "bn" or (cell.kind == "lstm" and not cell.cell_only))
+        reachable(x_BI, h_BH, c_BH, *w)
+        and os.environ.get("LNEXP_FUSED", "") in ("", "1")
+        and (cell.norm != "bn" or (cell.kind == "lstm" and not cell.cell_only))
         and x_BI.shape[0] > 0
-        and reachable(x_BI, h_BH, c_BH, *w)
         and library() is not None
     )
 
 
-def describe(cell: Cell, w: Weights, cases: int, inputs: int) -> tuple[Call, list[Tensor]]:
-    """What all steps of a cell have in common, and the tensors that must live as long as it is used."""
-    G, H = w.weight_hh.shape
-    constants = w.weight_hh.new_zeros(G), w.weight_hh.new_ones(G)
-    alive, found = list(constants), {}
-    for name, t in w._asdict().items():
-        if t is None and name != "bias_in":
-            t = constants[name.startswith("gain")]
-        if t is not None:
-            alive.append(t.detach().contiguous())
-            found[name] = alive[-1].data_ptr()
-    call = Call(
+@lru_cache(maxsize=64)
+def template(cell: Cell, inputs: int, hidden: int) -> Call:
+    """What all steps of such a cell have in common."""
+    return Call(
         kind=KINDS[cell.kind],
         norm=NORMS[cell.gates_norm],
         cell_norm=NORMS[cell.norm],
         per_gate=cell.per_gate,
         relu=cell.nonlinearity == "relu",
-        threads=min(torch.get_num_threads(), cases) if cell.norm != "bn" else torch.get_num_threads(),
         steps=1,
-        cases=cases,
         inputs=inputs,
-        hidden=H,
+        hidden=hidden,
         sums_x_ring=1,
         sums_h_ring=1,
         cells_ring=1,
         moments_ring=1,
         chunk=1,
         eps=cell.eps,
-        **found,
     )
+
+
+@lru_cache(maxsize=64)
+def constants(features: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Zeros for absent biases, ones for absent gains. Only read."""
+    return torch.zeros(features, dtype=dtype, device="cpu"), torch.ones(features, dtype=dtype, device="cpu")
+
+
+def describe(cell: Cell, w: Weights, cases: int) -> tuple[Call, list[Tensor]]:
+    """A call but for states and buffers, and the tensors that must live as long as it is used.
+
+    Raises:
+        ValueError: the sizes of the weights do not fit together. (The kernels work on bare addresses.)
+    """
+    (G, hidden), inputs = w.weight_hh.shape, w.weight_ih.shape[1]
+    call = Call.from_buffer_copy(template(cell, inputs, hidden))
+    zeros, ones = constants(G, w.weight_hh.dtype)
+    threads = torch.get_num_threads()
+    call.cases, call.threads = cases, threads if cell.norm == "bn" else min(threads, cases)
+    if GATES[cell.kind] * hidden != G:
+        raise ValueError(f"weight_hh.shape={(G, hidden)}: must be ({GATES[cell.kind]} * hidden, hidden)")
+    alive = [zeros, ones]
+    sizes = (G * inputs, G * hidden, G, G, G, G, G, hidden, hidden)
+    for name, t, size in zip(Weights._fields, w, sizes, strict=True):
+        if t is None and name != "bias_in":
+            t = ones if name.startswith("gain") else zeros
+        elif t is not None and t.numel() != size:
+            raise ValueError(f"{name}.shape={tuple(t.shape)}: must have {size} elements")
+        if t is not None:
+            t = t.contiguous()
+            alive.append(t)
+            setattr(call, name, t.data_ptr())
     return call, alive
 
 
 def set_stats(call: Call, stats: Stats | None, population: bool) -> None:
     call.population = population
-    for name, t in (stats or Stats(*[None] * 6))._asdict().items():
-        setattr(call, name, address(t))
+    if stats is not None:
+        sizes = (*[4 * call.hidden] * 4, call.hidden, call.hidden)
+        for name, t, size in zip(Stats._fields, stats, sizes, strict=True):
+            if t is None or t.numel() != size or not t.is_contiguous():
+                raise ValueError(f"{name}={None if t is None else tuple(t.shape)}: must have {size} elements")
+            setattr(call, name, t.data_ptr())
 
 
 def forward(
     cell: Cell, w: Weights, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None, population: Stats | None
 ) -> tuple[Tensor, Tensor | None, Stats | None, Kept]:
     """The new states, the statistics of the batch (norm "bn" without `population`), and what `backward` needs."""
-    (B, I), H = x_BI.shape, h_BH.shape[1]
+    B, H = h_BH.shape
     G, new = w.weight_hh.shape[0], x_BI.new_empty
     sums_x_BG = x_BI @ w.weight_ih.t() if w.bias_in is None else torch.addmm(w.bias_in, x_BI, w.weight_ih.t())
     sums_h_BG = None
@@ -117,7 +147,7 @@ def forward(
         stats = Stats(*(new(1, n) for n in (G, G, G, G, H, H)))
     h_BH, c_BH = h_BH.contiguous(), None if c_BH is None else c_BH.contiguous()
     h_new_BH, c_new_BH = new(B, H), None if c_BH is None else new(B, H)
-    call, alive = describe(cell, w, B, I)
+    call, alive = describe(cell, w, B)
     set_stats(call, population or stats, population is not None)
     call.sums_x, call.sums_h, call.moments = address(sums_x_BG), address(sums_h_BG), address(moments)
     call.h0, call.c0, call.out, call.cells = address(h_BH), address(c_BH), address(h_new_BH), address(c_new_BH)
@@ -141,7 +171,7 @@ def backward(
     wanted: Sequence[bool],
 ) -> list[Tensor | None]:
     """The gradients of x_BI, h_BH, c_BH and the weights, given those of the new states (None: zero)."""
-    (B, I), H = x_BI.shape, h_BH.shape[1]
+    B, H = h_BH.shape
     G, new = w.weight_hh.shape[0], x_BI.new_empty
     dh_BH, dc_BH = (new(B, H).zero_() if t is None else new(B, H).copy_(t) for t in d)  # the kernel overwrites them
     dsums_x_BG = dsums_h_BG = new(B, G)
@@ -149,7 +179,7 @@ def backward(
         dsums_h_BG = new(B, G)
     dparameters = new(5 * G + 2 * H)
     h_dense_BH, c_dense_BH = h_BH.contiguous(), None if c_BH is None else c_BH.contiguous()
-    call, alive = describe(cell, w, B, I)
+    call, alive = describe(cell, w, B)
     set_stats(call, stats, population)
     call.sums_x, call.sums_h, call.moments = map(address, kept)
     call.h0, call.c0, call.out, call.cells = map(address, (h_dense_BH, c_dense_BH, h_new_BH, c_new_BH))
@@ -180,9 +210,9 @@ class PackedWeights:
 
     def __init__(self, cell: Cell, w: Weights, population: Stats | None) -> None:
         self.cell, self.dtype = cell, w.weight_hh.dtype
-        (G, self.hidden), self.inputs = w.weight_hh.shape, w.weight_ih.shape[1]
+        G = len(w.weight_hh)
         self.population = None if population is None else Stats(*(None if t is None else t.contiguous() for t in population))
-        self.call, self.alive = describe(cell, w, 1, self.inputs)
+        self.call, self.alive = describe(cell, w, 1)
         size = function("packed_size", self.dtype)(ctypes.byref(self.call))
         self.packed = torch.empty(size, dtype=self.dtype, device="cpu")
         self.call.packed = self.packed.data_ptr()
