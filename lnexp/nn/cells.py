@@ -5,7 +5,7 @@
         h_BH, c_BH = cell(x_BI, (h_BH, c_BH))
 
 A cell equals the layer of its kind step by step. Its parameters have the layer's names without `_l0`, which are those of torch's
-cells and `gain_ih`, `gain_hh`, `gain_c`, `bias_c`, `bias_in`. From a layer with one layer and one direction, without `learned_state`:
+cells and `gain_ih`, `gain_hh`, `gain_c`, `bias_c`, `bias_in`. From a layer with one layer and direction, without `learned_state`:
 
     cell.load_state_dict({name.replace("_l0", "").replace(".l0", ""): value for name, value in layer.state_dict().items()})
 
