@@ -10,7 +10,6 @@ import sys
 import zipfile
 from email.parser import Parser
 from importlib.metadata import distribution
-from pathlib import Path
 
 import pytest
 
