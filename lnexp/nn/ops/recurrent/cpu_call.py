@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -132,6 +133,7 @@ def describe(run: Sequence, stats: Stats | None, rows: int) -> tuple[Call, dict[
     return call, tensors
 
 
+@cache
 def function(name: str, dtype: torch.dtype) -> Callable[[Any], int]:
     """The compiled function of that name for tensors of that type. Its argument: the address of a Call."""
     return getattr(library(), f"{name}_{str(dtype).removeprefix('torch.')}")
