@@ -47,11 +47,11 @@ test: lint  ## Lint, types and tests
 	$(PY) -m pytest -n 2 --dist worksteal --ignore=tests/training/test_wandb_logger.py
 	$(PY) -m pytest tests/training/test_wandb_logger.py  # by themselves: W&B's service keeps deadlines that a crowded machine misses
 
-tables: setup  ## Bring results/tables up to date with the finished runs on this disk (PRUNE=1: drop what no preset names)
+tables: setup  ## Bring results/tables and results/catalog.json up to date (PRUNE=1: drop rows that belong to no preset)
 	$(PY) scripts/make_tables.py $(if $(PRUNE),--prune)
 
-plots: setup  ## Draw all figures from results/tables and results/paper: no network, no account, no training
-	set -e; for f in scripts/figures/*.py; do $(PY) $$f --results $(RESULTS); done
+plots: setup  ## Draw all figures (FIG=name: one) from results/tables and results/paper: no network, no training
+	$(PY) scripts/make_figures.py $(FIG) --results $(RESULTS)
 
 claims: setup  ## Compute the verdict on every claim, and write results/claims.csv and results/REPORT.md
 	$(PY) scripts/check_claims.py --results $(RESULTS)

@@ -1,8 +1,7 @@
-"""What stands between the command line and Hydra: mistakes told in one line, and how many runs a grid has."""
+"""Command-line entry of train.py: turns mistakes of the user into one-line errors, and runs all jobs of a grid."""
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import sys
@@ -13,15 +12,14 @@ from hydra._internal.utils import get_args_parser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+from lnexp import script
 from lnexp.errors import UserError, unknown
 
-JOBS = "LNEXP_JOBS"  # how many runs the grid has; in the environment, so that launched processes know it too
-FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
+JOBS = "LNEXP_JOBS"  # number of runs of the grid; an environment variable, so that launched processes have it too
 
 
 def cli(main: Callable[[], None]) -> int:
-    """Call Hydra's main function; 0 when all is well, 2 after a mistake of the user, 130 after Ctrl-C."""
+    """Call Hydra's main function. Returns 0, 2 after a mistake of the user, 130 after Ctrl-C or SIGTERM."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us, not to Hydra's own printer
     given, _ = get_args_parser().parse_known_args()
     overrides = given.overrides
@@ -34,7 +32,7 @@ def cli(main: Callable[[], None]) -> int:
             os.environ[JOBS] = str(len(expand(overrides)))
         main()
     except KeyboardInterrupt:
-        print("Stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        print("Stopped. The same command continues from the last checkpoint.", file=sys.stderr)
         return 130
     except Exception as error:
         mistake = explain(error, overrides)
@@ -47,7 +45,7 @@ def cli(main: Callable[[], None]) -> int:
 
 
 def one_job(cfg: DictConfig) -> None:
-    """What Hydra calls for each run. In a grid, a run that cannot be made is told at once and the others go on."""
+    """Make one run for Hydra. In a grid the error of a run is printed at once, and the other runs are made."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -76,15 +74,7 @@ def one_job(cfg: DictConfig) -> None:
 
 
 def explain(error: Exception, overrides: list[str]) -> str | None:
-    """A user's mistake in one line, None where the fault is ours."""
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno in FULL_DISK:
-        return (
-            f"{error.strerror} ({error.filename or 'while writing'}); what was saved stays: make room and give the same command"
-        )
-    if isinstance(error, OSError) and error.errno in NO_ACCESS:
-        return f"cannot write {error.filename}: {error.strerror}; choose another place with results_dir= and data_dir="
+    """One line for a mistake of the user; None for a fault of the code."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, value = error.missing_cfg_file.rpartition("/")
         return str(unknown(group, value, error.options))
@@ -94,11 +84,11 @@ def explain(error: Exception, overrides: list[str]) -> str | None:
         return _composition(str(error), overrides)
     if isinstance(error, HydraException):
         return " ".join(str(error).split())
-    return None
+    return script.explain(error)
 
 
 def _composition(message: str, overrides: list[str]) -> str:
-    """Hydra's complaint about a key, with the nearest right one."""
+    """Hydra's error about a key, with the nearest existing one."""
     if match := re.search(r"You must specify '(\S+?)'", message):
         options = re.findall(r"^\s+(\S+)$", message, flags=re.MULTILINE)
         return f"{match[1]} is not set: give {match[1]}=..., one of {', '.join(options)}"
@@ -111,7 +101,7 @@ def _composition(message: str, overrides: list[str]) -> str:
 
 
 def _keys(overrides: list[str]) -> set[str]:
-    """All keys that can be set beside the given overrides, with dots."""
+    """All keys that can be set beside the given overrides, dotted."""
     from lnexp.config import compose
 
     def dotted(values: dict, prefix: str = "") -> set[str]:

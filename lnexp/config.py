@@ -1,78 +1,90 @@
-"""From a configuration to the task, the norm and the folder of a run. A run is its configuration: same values, same folder."""
+"""From a command line to a configuration, and from a configuration to what a run needs."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError
 
 from lnexp import paths
-from lnexp.errors import UserError, unknown
+from lnexp.errors import UserError, check_choice, check_integer, check_number, unknown
+from lnexp.identity import identity, run_folder, run_id
 
 if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
     from lnexp.nn import Norm
     from lnexp.tasks.base import Task
 
-# Keys that say where and how a run is made but not what comes out. All others are its identity.
-MACHINE = {"device", "threads", "checkpoint_every", "results_dir", "data_dir", "skip", "plan", "wandb"}
+WANDB_MODES = ("auto", "online", "offline", "disabled")
 
 
-OPTIMIZERS = ("adam", "adam_slip", "rmsprop")
+@dataclass(frozen=True)
+class Settings:
+    """What a run needs, from its checked configuration.
+
+    Attributes:
+        cfg: the configuration.
+        id: "<task>/<norm>-b<batch>-s<seed>-<hash>".
+        folder: where the run writes.
+        identity: the values that determine its numbers.
+        norm: the normalisation.
+        device: a torch device.
+    """
+
+    cfg: DictConfig
+    id: str
+    folder: Path
+    identity: dict[str, Any]
+    norm: Norm
+    device: str
+
+    def make_task(self, device: str | None = None) -> Task:
+        """The task, with its data loaded."""
+        return make_task(self.cfg, device or self.device)
+
+
+def read(cfg: DictConfig) -> Settings:
+    """Check a configuration and derive what a run needs.
+
+    Raises:
+        UserError: a value is out of range; the message names the key, the value and what is allowed.
+    """
+    from lnexp.tasks import TASKS
+
+    check(cfg)
+    cfg = cfg.copy()
+    with open_dict(cfg):
+        cfg.revision = TASKS[cfg.task.name].revision  # stored with the run, so that its identity can be computed for ever
+    return Settings(cfg, run_id(cfg), run_folder(cfg), identity(cfg), make_norm(cfg), choose_device(cfg.device))
 
 
 def register_resolvers() -> None:
-    """Make known to the configuration files ${root:}, the repository's folder, and ${choose:k,{a:1,b:2}}, the value at key k."""
+    """Register ${root:}, the repository's folder, and ${choose:k,{a:1,b:2}}, the value at key k."""
     OmegaConf.register_new_resolver("root", lambda: str(paths.ROOT), replace=True)
     OmegaConf.register_new_resolver("choose", choose, replace=True)
 
 
 def choose(key: str, values: dict[str, Any]) -> Any:
-    """The value that goes with a key; a UserError that says which keys have one where none does."""
+    """values[key], or a UserError that lists the keys."""
     if key not in values:
         raise UserError(f"there is none for {key}, only for {', '.join(values)}")
     return values[key]
 
 
-def identity(cfg: DictConfig) -> dict[str, Any]:
-    """What determines the numbers of a run, nulls left out (so that a new knob whose null means "off" renames no old run)."""
-    from lnexp.tasks import TASKS
-
-    def without_nulls(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: without_nulls(v) for k, v in sorted(value.items()) if v is not None}
-        return value
-
-    values = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(values, dict)
-    values = {k: v for k, v in values.items() if k not in MACHINE}
-    values["data"] = {k: v for k, v in values["data"].items() if not k.endswith("root")}  # the same set may lie anywhere
-    values["revision"] = TASKS[cfg.task.name].revision
-    return without_nulls(values)
-
-
-def run_id(cfg: DictConfig) -> str:
-    """<task>/<norm>-b<batch>-s<seed>-<hash of the identity>."""
-    digest = hashlib.sha256(json.dumps(identity(cfg), sort_keys=True).encode()).hexdigest()[:8]
-    return f"{cfg.task.name}/{cfg.norm.name}-b{cfg.batch_size}-s{cfg.seed}-{digest}"
-
-
-def run_folder(cfg: DictConfig) -> Path:
-    return Path(cfg.results_dir) / "runs" / run_id(cfg)
-
-
 def make_norm(cfg: DictConfig) -> Norm:
-    """The norm of a run, or a UserError that names the key, the value and what is allowed."""
+    """The norm of a configuration, or a UserError."""
     from lnexp.nn import NORMS
 
     options = OmegaConf.to_container(cfg.norm)
     assert isinstance(options, dict)
     name = options.pop("name")
-    if name not in NORMS:
-        raise unknown("norm", name, NORMS)
+    check_choice("norm", name, NORMS)
     try:
         norm = NORMS[name](**options)  # type: ignore[arg-type]
         norm.check_batch(cfg.batch_size)
@@ -82,58 +94,50 @@ def make_norm(cfg: DictConfig) -> Norm:
 
 
 def make_task(cfg: DictConfig, device: str) -> Task:
-    """The task of a run with its data ready, or a UserError that says what is missing."""
+    """The task of a configuration, its data loaded, or a UserError that says what is missing."""
     from lnexp.tasks import TASKS
+    from lnexp.tasks.base import Setting
 
     options: Any = OmegaConf.to_container(cfg.task)
+    data: Any = OmegaConf.to_container(cfg.data)
     make: Any = TASKS[options.pop("name")]
-    return make(**options, data=cfg.data, data_dir=Path(cfg.data_dir), device=device)
+    return make(Setting(data, Path(cfg.data_dir), device), **options)
 
 
 def check(cfg: DictConfig) -> None:
     """Raise a UserError for the first value that is out of range."""
+    from lnexp.tasks import TASKS
+    from lnexp.training.optim import OPTIMIZERS
+
     try:
         OmegaConf.to_container(cfg, resolve=True)
     except InterpolationResolutionError as error:
         reason = str(error).splitlines()[0].partition("interpolation: ")[2]
         raise UserError(f"{error.full_key} follows from other values: {reason}; give {error.full_key}=...") from error
-    number = (int, float)
-    at_least = {"seed": (int, 0), "batch_size": (int, 1), "epochs": (int, 1), "max_updates": (int, 1), "log_every": (int, 1)}
-    at_least |= {"eval_every": (int, 1), "evaluations": (int, 1), "checkpoint_every": (int, 1), "threads": (int, 1)}
-    optional = {"epochs", "max_updates", "eval_every", "evaluations", "checkpoint_every"}
-    for key, (kind, least) in at_least.items():
-        value = cfg[key]
-        if value is None and key in optional:
-            continue
-        if not isinstance(value, kind) or isinstance(value, bool) or value < least:
-            raise UserError(f"{key}={value}: must be a whole number, {least} or more" + (", or null" * (key in optional)))
+    check_integer("seed", cfg.seed, least=0)
+    for key in ("batch_size", "log_every", "threads"):
+        check_integer(key, cfg[key])
+    for key in ("epochs", "max_updates", "eval_every", "evaluations", "checkpoint_every"):
+        check_integer(key, cfg[key], optional=True)
     if cfg.epochs is None and cfg.max_updates is None:
         raise UserError("epochs=null and max_updates=null: one of them must end the run")
-    if not isinstance(cfg.optimizer.lr, number) or not 0 < cfg.optimizer.lr < float("inf"):
-        raise UserError(f"optimizer.lr={cfg.optimizer.lr}: must be a number above 0")
-    for key in ("clip_norm", "clip_norm_each"):
-        if cfg[key] is not None and (not isinstance(cfg[key], number) or cfg[key] <= 0):
-            raise UserError(f"{key}={cfg[key]}: must be a number above 0, or null")
     if cfg.eval_every is not None and cfg.evaluations is not None:
         raise UserError(f"eval_every={cfg.eval_every} and evaluations={cfg.evaluations}: give one of them, the other null")
-    for key, allowed in {"optimizer.name": OPTIMIZERS, "skip": ("null", "tabled")}.items():
-        value = OmegaConf.select(cfg, key)
-        if str("null" if value is None else value) not in allowed:
-            raise unknown(key, value, allowed)
-    if cfg.wandb.mode not in (modes := ("auto", "online", "offline", "disabled")):
-        raise unknown("wandb.mode", cfg.wandb.mode, modes)
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
+    check_number("optimizer.lr", cfg.optimizer.lr, above=0)
+    for key in ("clip_norm", "clip_norm_each", "checkpoint_minutes"):
+        check_number(key, cfg[key], above=0, optional=True)
+    check_choice("optimizer.name", cfg.optimizer.name, OPTIMIZERS)
+    check_choice("skip", "null" if cfg.skip is None else cfg.skip, ("null", "tabled"))
+    check_choice("wandb.mode", cfg.wandb.mode, WANDB_MODES)
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise UserError(f"{missing[0]} is not set: give {missing[0]}=...")
-    from lnexp.tasks import TASKS
-
-    allowed_data = TASKS[cfg.task.name].paper_data
-    if cfg.scale == "paper" and allowed_data and cfg.data.name not in allowed_data:
-        raise UserError(f"data={cfg.data.name}: scale=paper of task={cfg.task.name} wants data={' or '.join(allowed_data)}")
+    paper_data = TASKS[cfg.task.name].paper_data
+    if cfg.scale == "paper" and paper_data and cfg.data.name not in paper_data:
+        raise UserError(f"data={cfg.data.name}: scale=paper of task={cfg.task.name} wants data={' or '.join(paper_data)}")
 
 
 def choose_device(name: str) -> str:
-    """The torch device of a run: "auto" takes the first GPU where there is one."""
+    """A torch device for `device=`: "auto" is the first GPU where there is one, else the CPU."""
     import torch
 
     if name == "auto":
@@ -147,7 +151,7 @@ def choose_device(name: str) -> str:
 
 
 def compose(overrides: list[str]) -> DictConfig:
-    """The configuration that `python train.py OVERRIDES` would use for a single run."""
+    """The configuration of the single run `python train.py OVERRIDES`."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
@@ -157,27 +161,33 @@ def compose(overrides: list[str]) -> DictConfig:
 
 
 def expand(overrides: list[str]) -> list[list[str]]:
-    """The overrides of each run that `python train.py -m OVERRIDES` makes, in order, as Hydra's own sweeper expands them."""
+    """The overrides of each run that `python train.py -m OVERRIDES` makes, in the order of Hydra's basic sweeper.
+
+    Several presets (experiment=a,b) give all runs of the first, then all runs of the second.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     register_resolvers()
-    parser = OverridesParser.create()
-    given = parser.parse_overrides(overrides)
-    fixed = [o.input_line or "" for o in given if not o.is_sweep_override()]
+    jobs: list[list[str]] = []
     with initialize_config_dir(str(paths.CONFIGS), version_base="1.3"):
-        sweeper = hydra_compose("config", [*fixed, *_first_choices(given)], return_hydra_config=True).hydra.sweeper
-    named = {o.key_or_group for o in given}
-    swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items() if key not in named]
-    (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *overrides]), max_batch_size=None)
-    return [list(job) for job in jobs]
+        parser = OverridesParser.create(GlobalHydra.instance().config_loader())  # the loader expands glob(*)
+        given = {o.get_key_element(): _values(o) for o in parser.parse_overrides(overrides)}
+        for experiment in given.pop("experiment", [None]):
+            chosen = {**given, **({"experiment": [experiment]} if experiment else {})}
+            first = [f"{key}={values[0]}" for key, values in chosen.items()]
+            params: Mapping[str, Any] = hydra_compose("config", first, return_hydra_config=True).hydra.sweeper.params or {}
+            swept = parser.parse_overrides([f"{key}={value}" for key, value in params.items() if key not in chosen])
+            axes = {o.get_key_element(): _values(o) for o in swept} | chosen
+            jobs += [[f"{key}={value}" for key, value in zip(axes, values, strict=True)] for values in product(*axes.values())]
+    return jobs
 
 
-def _first_choices(given: list) -> list[str]:
-    """One value of each swept key, so that a grid over tasks can be composed to find its preset."""
-    return [f"{o.key_or_group}={next(o.sweep_string_iterator())}" for o in given if o.is_sweep_override()]
+def _values(override: Override) -> list[str]:
+    """The values that an override of the command line gives its key, one or several."""
+    return list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.get_value_element_as_str()]
 
 
 def grid(experiment: str, *overrides: str) -> list[DictConfig]:

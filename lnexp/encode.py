@@ -56,7 +56,15 @@ class Encoder:
         }
         vocabulary = Vocabulary(json.loads(weights["words"].numpy().tobytes()))
         task = cfg.task
-        module = SentenceEncoder(vocabulary, task.word_size, task.hidden_size, task.max_words, make_norm(cfg))
+        module = SentenceEncoder(
+            vocabulary,
+            task.word_size,
+            task.hidden_size,
+            task.max_words,
+            make_norm(cfg),
+            task.get("cell", "gru"),  # absent from the configuration of early runs
+            task.get("placement", "all_gates"),
+        )
         module.load_state_dict(weights)
         return cls(module.eval(), published)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from lnexp.config import identity, run_id
+from lnexp.identity import identity, run_id
 from lnexp.tasks import TASKS
 from lnexp.training.runlog import finished, read_rows
-from lnexp.training.wandb_logger import WandbSink
+from lnexp.training.wandb_logger import WandbLogger
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -29,7 +29,7 @@ if __name__ == "__main__":
         values = {**identity(cfg), "env": json.loads((folder / "env.json").read_text())[-1]}
         where = folder.resolve().parents[2]
         curves = TASKS[cfg.task.name].curves
-        sink = WandbSink(arguments.mode, run_id(cfg), values, curves, where, arguments.project, arguments.entity)
-        sink.start(read_rows(folder))
-        sink.finish(summary)
+        logger = WandbLogger(arguments.mode, run_id(cfg), values, curves, where, arguments.project, arguments.entity)
+        logger.start(read_rows(folder))
+        logger.finish(summary, folder)
         print(f"{run_id(cfg)}: shown")

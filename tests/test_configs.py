@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 
+import pandas as pd
 import pytest
 
 from lnexp import paths
-from lnexp.config import MACHINE, check, compose, expand, grid, identity, make_norm, run_id
+from lnexp.config import check, compose, expand, grid, make_norm, read
 from lnexp.errors import UserError
 from lnexp.evidence.claims import CLAIMS
-from lnexp.evidence.tables import experiments, is_trial
+from lnexp.evidence.tables import experiments, is_trial, task_of
+from lnexp.identity import MACHINE, canonical, identity, run_id
 from lnexp.nn import NORMS
 from lnexp.tasks import TASKS
 
@@ -83,6 +85,16 @@ def test_the_command_line_has_the_last_word_over_a_preset() -> None:
     assert len(expand(["task=mnist", "norm=ln,bn", "seed=range(3)"])) == 6
 
 
+def test_several_presets_give_all_runs_of_each() -> None:
+    jobs = expand(["experiment=fig1,permuted_mnist", "seed=0"])
+    assert len(jobs) == len(expand(["experiment=fig1", "seed=0"])) + len(expand(["experiment=permuted_mnist", "seed=0"]))
+    assert {compose(job).task.name for job in jobs} == {"order_embeddings", "permuted_mnist"}
+
+
+def test_globs_expand_to_all_choices() -> None:
+    assert {compose(job).norm.name for job in expand(["task=mnist", "norm=glob(*)"])} == set(NORMS)
+
+
 def test_what_the_machine_decides_is_not_part_of_a_run() -> None:
     base = run_id(compose(["task=mnist"]))
     for override in (
@@ -93,6 +105,8 @@ def test_what_the_machine_decides_is_not_part_of_a_run() -> None:
         "data_dir=/y",
         "skip=tabled",
         "plan=true",
+        "samples=false",
+        "checkpoint_minutes=3",
     ):
         assert run_id(compose(["task=mnist", override])) == base, override
     for override in (
@@ -108,9 +122,44 @@ def test_what_the_machine_decides_is_not_part_of_a_run() -> None:
     assert MACHINE.isdisjoint(identity(compose(["task=mnist"])))
 
 
-def test_revision_and_nulls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_revision_of_a_task_is_part_of_the_identity_and_stored_with_a_run() -> None:
     cfg = compose(["task=mnist"])
-    before, values = run_id(cfg), identity(cfg)
-    assert "eval_every" not in values  # null: a new knob that is off renames no run
-    monkeypatch.setattr(TASKS["mnist"], "revision", TASKS["mnist"].revision + 1)
-    assert run_id(cfg) != before
+    stored = read(cfg).cfg
+    assert (stored.revision, run_id(stored)) == (TASKS["mnist"].revision, run_id(cfg))
+    stored.revision += 1
+    assert run_id(stored) != run_id(cfg)
+
+
+def test_knobs_can_be_added_renamed_and_removed_without_renaming_runs() -> None:
+    """The rules of `lnexp.identity`, on values of the test's own."""
+    first = {"seed": 0, "task": {"name": "t", "size": 3}}
+    assert canonical({**first, "new": None}, {}, {}) == first  # null: off
+    assert canonical({**first, "new": 7}, {"new": 7}, {}) == first  # at the value of its introduction
+    assert canonical({**first, "new": 8}, {"new": 7}, {}) == {**first, "new": 8}
+    renamed = {"seed": 0, "task": {"name": "t", "hidden_size": 3}}
+    assert canonical(renamed, {}, {"task.hidden_size": "task.size"}) == first
+    assert canonical({"seed": 0, "task": {"name": "t", "size": 3, "mode": {"deep": 1}}}, {"task.mode.deep": 1}, {}) == first
+
+
+def test_knobs_of_tasks_that_came_later_keep_old_names() -> None:
+    for task, declared in TASKS.items():
+        base = compose([f"task={task}"])
+        for key, value in declared.later_knobs.items():
+            assert base.task[key] == value, (task, key)  # the default reproduces earlier runs
+            assert key not in identity(base)["task"]
+    per_gate = compose(["task=skip_thoughts", "task.placement=per_gate"])
+    assert identity(per_gate)["task"]["placement"] == "per_gate"
+
+
+def test_presets_have_the_ids_of_the_committed_runs() -> None:
+    """Every preset, composed today, names the runs that were made before: nothing has been renamed."""
+    for task in TASKS:
+        runs = pd.read_csv(paths.RESULTS / "tables" / f"{task}_runs.csv", dtype=str)
+        composed = {
+            run_id(cfg).partition("/")[2]
+            for name in experiments()
+            if task_of(name) == task
+            for scale in sorted(set(runs["scale"]))
+            for cfg in grid(name, f"scale={scale}")
+        }
+        assert set(runs["id"]) <= composed, task

@@ -1,15 +1,15 @@
-"""What is measured of the runs of one seed, one of each arm: a number that is positive where the paper is right."""
+"""Effects: a number computed from the runs of one seed, one run per arm; positive where the claim holds."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Literal
 
 import numpy as np
 
-LATE = 0.2  # the share of a run, at its end, over which a final value is averaged
+LATE = 0.2  # fraction of a run, at its end, over which a final value is averaged
 
 
 @dataclass(frozen=True)
@@ -40,31 +40,39 @@ class Series:
         return float(x[k - 1] + part * (x[k] - x[k - 1]))
 
 
+@dataclass(frozen=True)
 class Measure(ABC):
-    """How a claim is decided. `arms` says how many runs of a seed it compares; `metric` what of them."""
+    """How a claim is decided.
 
-    arms: ClassVar[int] = 2
+    Attributes:
+        metric: "<split>/<name>", as in the tables.
+        better: which direction of the metric is good. `contrast` gets values whose sign makes lower ones better.
+    """
+
     metric: str
+    better: Literal["lower", "higher"]
 
     @abstractmethod
     def contrast(self, runs: Sequence[Series]) -> float:
-        """Positive where the first arm does what the paper says of it."""
+        """The effect: positive where the claim holds of the runs of one seed, given in the order of the claim's arms."""
+
+    def takes(self, arms: int) -> bool:
+        """Whether the measure compares that number of arms."""
+        return arms == 2
 
     def shown(self, contrast: float) -> float:
-        """The contrast as the number that a reader sees."""
+        """The effect in the unit that `meaning` describes."""
         return contrast
 
     @property
     @abstractmethod
     def meaning(self) -> str:
-        """What that number is."""
+        """A description of `shown`."""
 
 
 @dataclass(frozen=True)
 class Better(Measure):
     """The first arm ends with a better value than the second."""
-
-    metric: str
 
     def contrast(self, runs: Sequence[Series]) -> float:
         return runs[1].late() - runs[0].late()
@@ -78,8 +86,6 @@ class Better(Measure):
 class BetterAtBest(Measure):
     """The first arm's best value is better than the second's."""
 
-    metric: str
-
     def contrast(self, runs: Sequence[Series]) -> float:
         return runs[1].best() - runs[0].best()
 
@@ -91,8 +97,6 @@ class BetterAtBest(Measure):
 @dataclass(frozen=True)
 class Ahead(Measure):
     """The first arm is better than the second after equally many updates, on average over the run."""
-
-    metric: str
 
     def contrast(self, runs: Sequence[Series]) -> float:
         first, second = runs
@@ -113,8 +117,7 @@ class Faster(Measure):
     the second is measured at the first's best, so that a slower arm shows a share above 1.
     """
 
-    metric: str
-    axis: str = "updates"
+    axis: Literal["updates", "seconds"] = "updates"
 
     def contrast(self, runs: Sequence[Series]) -> float:
         level = max(runs[0].best(), runs[1].best())
@@ -132,8 +135,8 @@ class Faster(Measure):
 class LosesLess(Measure):
     """From the second run to the first, arm one loses less than arm two does from the fourth to the third."""
 
-    metric: str
-    arms: ClassVar[int] = 4
+    def takes(self, arms: int) -> bool:
+        return arms == 4
 
     def contrast(self, runs: Sequence[Series]) -> float:
         return (runs[2].late() - runs[3].late()) - (runs[0].late() - runs[1].late())
@@ -145,13 +148,13 @@ class LosesLess(Measure):
 
 @dataclass(frozen=True)
 class Steadier(Measure):
-    """Over the five settings of the first five arms, best values lie closer together than over those of the last five."""
+    """The range of best values over the settings of the first half of the arms is smaller than over those of the second half."""
 
-    metric: str
-    arms: ClassVar[int] = 10
+    def takes(self, arms: int) -> bool:
+        return arms >= 4 and arms % 2 == 0
 
     def contrast(self, runs: Sequence[Series]) -> float:
-        best = np.array([run.best() for run in runs]).reshape(2, 5)
+        best = np.array([run.best() for run in runs]).reshape(2, -1)
         first, second = np.ptp(best, axis=1)
         return float(second - first)
 

@@ -1,33 +1,32 @@
-"""One look for all figures: seeds thin, mean bold, 95 % t interval shaded, n in the legend, the paper's curve dashed."""
+"""The common look of all figures.
+
+Ours: seeds thin, their mean bold with markers, its 95 % t interval shaded. The paper's own curves: dashed. Every norm has a
+colour and a marker, so that no figure depends on colour alone. Title, legend and caption are part of the picture.
+"""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterable
-from pathlib import Path
+import math
+import textwrap
+import zlib
+from functools import cache
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.lines import Line2D
 
 from lnexp import paths
+from lnexp.evidence.catalog import catalog, label
 from lnexp.evidence.stats import interval
-from lnexp.evidence.tables import SCALES, load
 
-NAMES = {
-    "none": "no normalisation",
-    "bn": "batch norm",
-    "bn_everywhere": "batch norm everywhere",
-    "ln": "layer norm",
-    "wn": "weight norm",
-    "rms": "RMS norm",
-}
-COLOURS = {"none": "#555555", "bn": "#d95f02", "bn_everywhere": "#e6a817", "ln": "#1b6ca8", "wn": "#7a5195", "rms": "#2a9d60"}
-
+WIDTH = 7.5  # inches of every figure: 975 pixels, about the width of a page on GitHub
 STYLE: dict = {
     "figure.dpi": 130,
     "figure.constrained_layout.use": True,
-    "font.size": 9,
+    "font.size": 8,
+    "axes.titlesize": 8.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -36,108 +35,159 @@ STYLE: dict = {
     "legend.fontsize": 7.5,
     "svg.hashsalt": "lnexp",
 }
+# Colour and marker of a norm; the colours are those of Okabe and Ito, which colour-blind readers tell from one another.
+NORM_STYLES = {
+    "none": ("#555555", "o"),
+    "bn": ("#d55e00", "s"),
+    "bn_everywhere": ("#e69f00", "D"),
+    "ln": ("#0072b2", "^"),
+    "wn": ("#cc79a7", "v"),
+    "rms": ("#009e73", "P"),
+}
+MORE_STYLES = [(colour, marker) for marker in "X*<>hp8d" for colour in ("#56b4e9", "#000000", "#8c564b", "#6a3d9a", "#a6761d")]
+DASHES = (0, (4, 2))  # the paper's curves
+MARKERS = 6  # on a line, about
 
 
-def arms(ax: mpl.axes.Axes, frame: pd.DataFrame, metric: str, x: str, log: bool = False) -> None:
-    """Draw one metric of all norms in `frame` over the column `x`.
+def norm_style(norm: str) -> tuple[str, str]:
+    """The colour and the marker of a norm: its own, or one of MORE_STYLES by its place in the catalog."""
+    if norm in NORM_STYLES:
+        return NORM_STYLES[norm]
+    others = [name for name in catalog()["norms"] if name not in NORM_STYLES]
+    return MORE_STYLES[(others.index(norm) if norm in others else zlib.crc32(norm.encode())) % len(MORE_STYLES)]
+
+
+def colour(norm: str) -> str:
+    return norm_style(norm)[0]
+
+
+def norms_of(frame: pd.DataFrame) -> list[str]:
+    """The norms of a frame's runs in the order in which they are drawn: those with a style of their own first."""
+    order = list(dict.fromkeys([*NORM_STYLES, *catalog()["norms"], *sorted(set(frame["norm.name"]))]))
+    return [norm for norm in order if norm in set(frame["norm.name"])]
+
+
+def arms(ax: mpl.axes.Axes, frame: pd.DataFrame, metric: str, x: str, log: bool = False, shade: bool = True) -> None:
+    """Draw one metric of all norms in `frame` over the column `x`: each seed, the mean over seeds and its interval.
 
     Args:
         ax: where.
-        frame: rows of `results.load`, one batch size.
+        frame: rows of `tables.load`, one batch size.
         metric: "<split>/<name>".
         x: a column of `frame`, such as "step", "seconds" or one that the figure has added.
-        log: a logarithmic axis, on which mean and interval are those of the logarithms.
+        log: a logarithmic axis, with the mean and the interval of the logarithms.
+        shade: shade the 95 % t interval of the mean.
     """
     frame = frame[frame["metric"] == metric]
-    present = [norm for norm in NAMES if norm in set(frame["norm.name"])]
-    for norm in present:
-        rows = frame[frame["norm.name"] == norm]
-        seeds = [r.sort_values("step") for _, r in rows.groupby("id")]
+    for order, norm in enumerate(norms_of(frame)):
+        line_colour, marker = norm_style(norm)
+        seeds = [r.sort_values("step") for _, r in frame[frame["norm.name"] == norm].groupby("id")]
         for run in seeds:
-            ax.plot(run[x], run["value"], color=COLOURS[norm], linewidth=0.5, alpha=0.35)
+            ax.plot(run[x], run["value"], color=line_colour, linewidth=0.5, alpha=0.35)
         steps = sorted(set.intersection(*(set(run["step"]) for run in seeds)))
         values = np.array([run.set_index("step").loc[steps, "value"] for run in seeds])  # [seed, step]
         across = np.array([run.set_index("step", drop=False).loc[steps, x] for run in seeds]).mean(0)
         inner, outer = (np.log, np.exp) if log else (np.asarray, np.asarray)
-        middle = outer(inner(values).mean(0))
-        ax.plot(across, middle, color=COLOURS[norm], linewidth=1.8, label=f"{NAMES[norm]} (n={len(seeds)})")
-        if len(seeds) > 1:
+        look: Any = {"color": line_colour, "marker": marker, "markersize": 4, "markeredgecolor": "white", "markeredgewidth": 0.4}
+        named = f"{label(norm)} (n={len(seeds)})"
+        ax.plot(across, outer(inner(values).mean(0)), linewidth=1.6, markevery=_spread(len(across), order), label=named, **look)
+        if shade and len(seeds) > 1:
             low, high = outer(np.array([interval(v) for v in inner(values).T]).T)
-            ax.fill_between(across, low, high, color=COLOURS[norm], alpha=0.15, linewidth=0)
+            ax.fill_between(across, low, high, color=line_colour, alpha=0.15, linewidth=0)
     if log:
         ax.set_yscale("log")
 
 
 def paper_curve(
-    ax: mpl.axes.Axes, panel: str, curve: str, norm: str, figure: str, shift: float = 0.0, scale: float = 1.0
+    ax: mpl.axes.Axes,
+    panel: str,
+    curve: str,
+    norm: str,
+    figure: str,
+    shift: float = 0.0,
+    scale: float = 1.0,
+    until: float = np.inf,
+    band: str = "",
 ) -> None:
-    """Draw a curve of the paper's own figure, as read from its vector graphics, at `scale` times its x and moved by `shift`."""
-    curves = pd.read_csv(paths.PAPER / "curves.csv", keep_default_na=False)
+    """Draw a curve of the paper's own figure, as read from its vector graphics.
+
+    Args:
+        ax: where.
+        panel, curve, figure: as in results/paper/curves.csv.
+        norm: whose colour and marker it takes.
+        shift, scale: the curve is drawn over scale * x + shift.
+        until: points beyond are left out.
+        band: the outline, in the same file, of the area that the paper shades around the curve.
+    """
+    line_colour, marker = norm_style(norm)
+    x, y = paper_points(figure, panel, curve)
+    x = x * scale + shift
+    x, y = x[x <= until], y[x <= until]
+    look: Any = {"color": line_colour, "linewidth": 1, "linestyle": DASHES, "marker": marker, "markersize": 3.5}
+    markers: Any = {
+        "markerfacecolor": "white",
+        "markeredgewidth": 0.8,
+        "markevery": _spread(len(x), list(NORM_STYLES).index(norm)),
+    }
+    ax.plot(x, y, label=f"{label(norm)}, paper", **look, **markers)
+    if band:
+        x, y = paper_points(figure, panel, band)
+        ax.fill(x * scale + shift, y, color=line_colour, alpha=0.12, linewidth=0)
+
+
+def paper_points(figure: str, panel: str, curve: str) -> tuple[pd.Series, pd.Series]:
+    """x and y of a curve in results/paper/curves.csv."""
+    curves = _paper_curves()
     rows = curves[(curves["figure"] == figure) & (curves["panel"] == panel) & (curves["curve"] == curve)]
     if rows.empty:
         raise ValueError(f"results/paper/curves.csv has no {figure}, {panel}, {curve}")
-    x, y = rows["x"].astype(float) * scale + shift, rows["y"].astype(float)
-    ax.plot(x, y, color=COLOURS[norm], linewidth=1, linestyle=(0, (4, 2)), alpha=0.8, label=f"{NAMES[norm]}, paper")
+    return rows["x"].astype(float), rows["y"].astype(float)
 
 
-def figure_main(
-    script: str, experiment: str, draw: Callable[[pd.DataFrame], mpl.figure.Figure | str], name: str | None = None
-) -> None:
-    """What every figure script runs: read the tables, draw, write results/figures/<name>.png, or .md where a text is drawn.
+@cache
+def _paper_curves() -> pd.DataFrame:
+    return pd.read_csv(paths.PAPER / "curves.csv", keep_default_na=False)
 
-    Nothing but results/tables and results/paper is read. Without runs the script says so and writes nothing.
+
+def _spread(points: int, order: int) -> tuple[int, int]:
+    """matplotlib's `markevery` for about MARKERS markers, at other points for each line."""
+    every = max(1, points // MARKERS)
+    return order * every // 3 % every, every
+
+
+def finish(
+    figure: mpl.figure.Figure, frame: pd.DataFrame, title: str, *sentences: str, lines: bool = True, shaded: bool = True
+) -> mpl.figure.Figure:
+    """Give a figure its title, one legend for all panels, and the caption below them.
 
     Args:
-        script: the script's own __file__.
-        experiment: the preset whose runs are drawn.
-        draw: from the rows of `results.load` to a figure, or to a table in Markdown.
-        name: of the file; None: the script's own.
+        figure: whose lines have labels.
+        frame: the rows that were drawn.
+        title: one line.
+        sentences: what the caption says beside that.
+        lines: whether the caption explains thin and bold lines, as `arms` draws them.
+        shaded: whether it explains intervals, too.
     """
-    parser = argparse.ArgumentParser(description=f"Draw {Path(script).stem} from the tables.")
-    parser.add_argument("--scale", choices=SCALES, help="which runs; by default the strongest that the tables hold")
-    parser.add_argument("--results", type=Path, default=paths.RESULTS, help="the folder that holds tables/ and figures/")
-    arguments = parser.parse_args()
-    name = name or Path(script).stem
-    frame = load(experiment, arguments.scale, arguments.results)
-    if frame.empty:
-        print(f"{name}: no runs of {experiment} in the tables; make them with: python train.py experiment={experiment}")
-        return
-    path = arguments.results / "figures" / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mpl.use("Agg")
-    with mpl.rc_context(STYLE):
-        drawn = draw(frame)
-        if isinstance(drawn, str):
-            path = path.with_suffix(".md")
-            path.write_text(drawn)
-        else:
-            drawn.savefig(path, metadata={"Software": None})
-    print(path)
-
-
-def paper_rows(experiment: str, table: str, metrics: Iterable[str]) -> dict[str, list[str]]:
-    """A table of the paper: model -> one cell a metric, as printed, "-" where there is none."""
-    numbers = pd.read_csv(paths.PAPER / "numbers.csv", dtype=str, keep_default_na=False)
-    rows = numbers[(numbers["experiment"] == experiment) & (numbers["table_or_figure"] == table)]
-    metrics = list(metrics)
-    of = {model: rows[rows["model"] == model].set_index("metric")["value"] for model in rows["model"].unique()}
-    return {model: [values.get(metric, "-") for metric in metrics] for model, values in of.items()}
-
-
-def mean_cell(values: Iterable[float], digits: str) -> str:
-    """The mean over seeds, with half of its 95 % t interval where there are several; "-" where there is none."""
-    array = np.asarray(list(values), float)
-    if len(array) < 2:
-        return f"{array[0]:{digits}}" if len(array) else "-"
-    low, high = interval(array)
-    return f"{array.mean():{digits}} ± {(high - low) / 2:{digits}}"
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown."""
-    return "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] * len(head), *rows])
+    handles: dict[str, Any] = {}
+    for ax in figure.axes:
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault("the paper's curve" if name.endswith(", paper") else name, handle)
+    if "the paper's curve" in handles:  # of any norm, at the end
+        del handles["the paper's curve"]
+        handles["the paper's curve"] = Line2D([], [], color="black", linewidth=1, linestyle=DASHES)
+    if handles:
+        rows = math.ceil(sum(len(name) + 8 for name in handles) / (16 * figure.get_figwidth()))
+        legend = figure.legend(
+            handles.values(), handles.keys(), loc="outside upper center", ncols=math.ceil(len(handles) / rows), title=title
+        )
+        legend.get_title().set_fontsize(9.5)
+    explained = "Thin: each of n seeds; bold: their mean" + "; shaded: its 95 % t interval" * shaded + "."
+    text = " ".join(filter(None, [explained * lines, *sentences, f"Ours: {provenance(frame)}."]))
+    wrapped = textwrap.fill(text, int(19 * figure.get_figwidth()), break_on_hyphens=False)
+    figure.supxlabel(wrapped, fontsize=7, x=0.01, ha="left", linespacing=1.35)
+    return figure
 
 
 def provenance(frame: pd.DataFrame) -> str:
-    """Scale, data and number of runs, for the foot of a figure."""
+    """Scale, data and number of runs."""
     return f"{frame['scale'].iloc[0]} scale, data {frame['data'].iloc[0]}, {frame['id'].nunique()} runs"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from lnexp.evidence.catalog import differences, experiments, task_of
 from lnexp.evidence.stats import ALPHA_FLIP, ALPHA_T, MIN_SEEDS
-from lnexp.evidence.tables import experiments, load, task_of
-from lnexp.tasks import TASKS
+from lnexp.evidence.tables import load
 
 HEAD = f"""# Report
 
@@ -34,7 +34,7 @@ def report(results: Path) -> str:
     parts = [HEAD, _overview(claims)]
     first: dict[str, str] = {}  # task -> the experiment under which its differences are listed
     for name in experiments():
-        task = TASKS[task_of(name)]
+        task = task_of(name)
         parts.append(f"## {name}\n")
         parts.append(_runs(load(name, results=results)))
         parts += [f"![{path.stem}](figures/{path.name})\n" for path in _of(name, results, "png")]
@@ -42,9 +42,9 @@ def report(results: Path) -> str:
         mine = claims[claims["experiment"] == name]
         if len(mine):
             parts.append("\n".join([TABLE, *(ROW.format_map(c) for c in mine.to_dict("records"))]) + "\n")
-        if (listed := first.setdefault(task.name, name)) == name:
+        if (listed := first.setdefault(task, name)) == name:
             parts.append("How this differs from the paper:\n")
-            parts.append("\n".join(f"- {sentence}" for sentence in task.differences) + "\n")
+            parts.append("\n".join(f"- {sentence}" for sentence in differences(task)) + "\n")
         else:
             parts.append(f"How this differs from the paper: as listed under [{listed}](#{listed}).\n")
     return "\n".join(parts)

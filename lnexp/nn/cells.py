@@ -5,7 +5,7 @@
         h_BH, c_BH = cell(x_BI, (h_BH, c_BH))
 
 A cell equals the layer of its kind step by step. Its parameters have the layer's names without `_l0`, which are those of torch's
-cells and `gain_ih`, `gain_hh`, `gain_c`, `bias_c`, `bias_in`. From a layer with one layer and direction, without `learned_state`:
+cells and `gain_ih`, `gain_hh`, `gain_c`, `bias_c`, `bias_in`. From a layer of one layer and direction without `learned_state`:
 
     cell.load_state_dict({name.replace("_l0", "").replace(".l0", ""): value for name, value in layer.state_dict().items()})
 
@@ -24,25 +24,19 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lnexp.nn.batch_statistics import BatchSteps
-from lnexp.nn.norms import BatchNorm, Norm
+from lnexp.nn.norms import Norm
+from lnexp.nn.ops.autograd import without_autocast
 from lnexp.nn.ops.recurrent import cpu_step
 from lnexp.nn.ops.recurrent.interface import GATES, Cell, Stats, Weights
 from lnexp.nn.ops.recurrent.step import step
-from lnexp.nn.recurrent_base import DRAWN, norm_of
+from lnexp.nn.recurrent_parameters import DRAWN, norm_of
 
 
 class CellOptions(TypedDict, total=False):
-    """Keyword arguments that the three cells share. They mean what they mean for the layers.
-
-    norm: name of a norm, or a `Norm`.
-    per_gate: ablation: ln and rms normalise each gate separately.
-    bias_in: ln and rms: a bias inside the norm of the input term, N(W_ih x + bias_in).
-    max_t: required by bn: number of steps with statistics of their own; in evaluation later steps use the last one's.
-    """
+    """Keyword arguments that the three cells have beyond torch's: those of `lnexp.nn.recurrent_parameters.Options` for a step."""
 
     norm: str | Norm
-    per_gate: bool
-    bias_in: bool
+    placement: str
     max_t: int | None
 
 
@@ -58,40 +52,41 @@ class _RecurrentCell(nn.Module):
         bias: bool,
         device: Any,
         dtype: torch.dtype | None,
-        form: Mapping[str, Any],  # arguments of `Cell` that only this kind has
-        forget_bias: float,
+        nonlinearity: str = "tanh",
+        forget_bias: float = 0.0,
         /,
         *,
         norm: str | Norm = "ln",
-        per_gate: bool = False,
-        bias_in: bool = False,
+        placement: str = "all_gates",
         max_t: int | None = None,
     ) -> None:
         super().__init__()
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
             if size < 1:
                 raise ValueError(f"{name}={size}: must be 1 or more")
-        if not bias and (bias_in or forget_bias):
-            raise ValueError(f"bias=False: excludes bias_in={bias_in}, forget_bias={forget_bias}")
+        if not bias and (placement == "bias_inside" or forget_bias):
+            raise ValueError(f"bias=False: excludes placement={placement} and forget_bias={forget_bias}, which need biases")
         self.norm = norm_of(norm)
-        self.cell = Cell(self.kind, self.norm.cells, self.norm.eps, per_gate, **form)
+        self.cell = Cell(self.kind, self.norm.recurrent(), self.norm.eps, placement, nonlinearity)
         if hidden_size == 1 and self.cell.norm == "ln":
-            raise ValueError("hidden_size=1: must be 2 or more with norm=ln, which maps a single unit to 0")
+            raise ValueError("hidden_size=1: must be 2 or more with norm=ln, which maps a single unit to 0 whatever its input")
         self.input_size, self.hidden_size, self.bias, self.forget_bias = input_size, hidden_size, bias, forget_bias
         gates, places = GATES[self.kind] * hidden_size, self.cell.places(hidden_size)
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (gates, input_size), "weight_hh": (gates, hidden_size)}
-        if bias:
+        if bias and (self.cell.gates_norm == "none" or self.norm.bias):
             shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
-        if bias_in and self.cell.gates_norm in ("ln", "rms"):
+        if self.cell.bias_inside:
             shapes["bias_in"] = (gates,)
-        shapes |= {f"gain_{place}": (features,) for place, features in places.items()}
-        if bias and "c" in places:
+        if self.norm.affine:
+            shapes |= {f"gain_{place}": (features,) for place, features in places.items()}
+        if bias and self.norm.bias and "c" in places:
             shapes["bias_c"] = (hidden_size,)
+        self.fields = tuple(shapes)  # of `Weights`
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.batch_steps = None
-        if isinstance(self.norm, BatchNorm):
-            self.batch_steps = BatchSteps(max_t, places, self.norm.momentum, device, dtype)
+        if self.cell.norm == "bn":
+            self.batch_steps = BatchSteps(max_t, places, getattr(self.norm, "momentum", 0.1), device, dtype)
         for name in ("weight_ih", "weight_hh"):
             self.norm.weight(self, name)
         self._packed: _Packed | None = None
@@ -99,14 +94,17 @@ class _RecurrentCell(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the weights as torch's cells do, value by value; set gains and biases as the layers do."""
+        """Draw the weights as torch's cells do, value by value; then set biases and gains as the layers do."""
         bound = 1 / math.sqrt(self.hidden_size)
-        for name in DRAWN if self.bias else DRAWN[:2]:
-            value = torch.empty_like(getattr(self, name)).uniform_(-bound, bound)
-            if parametrize.is_parametrized(self, name):
-                setattr(self, name, value)
-            else:
-                self.get_parameter(name).copy_(value)
+        for name in DRAWN:
+            if name in self.fields:
+                value = torch.empty_like(getattr(self, name)).uniform_(-bound, bound)
+                if parametrize.is_parametrized(self, name):
+                    setattr(self, name, value)
+                else:
+                    self.get_parameter(name).copy_(value)
+            elif name.startswith("bias") and self.bias:  # a norm without biases: later draws are those of other norms
+                cast(Tensor, self.weight_ih).new_empty(GATES[self.kind] * self.hidden_size).uniform_()
         w = self.weights()
         for bias in (w.bias_in, w.bias_c, *((w.bias_ih, w.bias_hh) if self.cell.gates_norm != "none" else ())):
             if bias is not None:
@@ -121,9 +119,7 @@ class _RecurrentCell(nn.Module):
 
     def weights(self) -> Weights:
         """The parameters; None where the cell has no such parameter."""
-        # As attributes, since weight normalisation makes them of other parameters.
-        matrices = [cast(Tensor, self.weight_ih), cast(Tensor, self.weight_hh)]
-        return Weights(*matrices, *map(self._parameters.get, Weights._fields[2:]))
+        return Weights._make(getattr(self, field) if field in self.fields else None for field in Weights._fields)
 
     @contextmanager
     def packed(self) -> Iterator[None]:
@@ -165,8 +161,12 @@ class _RecurrentCell(nn.Module):
             raise ValueError(f"input.shape={tuple(input.shape)}: must be (batch, {self.input_size}) or ({self.input_size},)")
         batched = input.dim() == 2
         x_BI = input if batched else input[None]
-        states = self._states(hx, x_BI, batched)
-        new = self._step(x_BI, states[0], states[1] if len(states) > 1 else None, self._step_number(t))
+        given, number = [x_BI, *self._states(hx, x_BI, batched)], self._step_number(t)
+        device = x_BI.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            new = self._autocast_step(given, number)
+        else:
+            new = self._step(given[0], given[1], given[2] if len(given) > 2 else None, number)
         if not batched:
             new = tuple(state_BH[0] for state_BH in new)
         return new if len(new) > 1 else new[0]
@@ -192,6 +192,20 @@ class _RecurrentCell(nn.Module):
             raise ValueError(f"t={t}: norm={self.norm.name} needs the number of the step, 0 for the first")
         return t or 0
 
+    def _autocast_step(self, given: list[Tensor], t: int) -> tuple[Tensor, ...]:
+        """The step in the type of the parameters; the results have the type that torch's cells give them."""
+        result = given[0].dtype
+        for tensor in given[1:]:
+            result = torch.promote_types(result, tensor.dtype)
+        device = given[0].device
+        if result != torch.float64 and (self.kind == "rnn" or device.type != "cpu"):
+            result = torch.get_autocast_dtype(device.type)
+        own = next(self.parameters()).dtype
+        x_BI, h_BH, *c_BH = (tensor.to(own) for tensor in given)
+        with without_autocast(device):
+            new = self._step(x_BI, h_BH, c_BH[0] if c_BH else None, t)
+        return tuple(state_BH.to(result) for state_BH in new)
+
     def _step(self, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None, t: int) -> tuple[Tensor, ...]:
         if self._packed is not None:
             weights = self._packed.get(self, x_BI, h_BH, c_BH)
@@ -209,8 +223,8 @@ class _RecurrentCell(nn.Module):
         return (h_new_BH,) if c_new_BH is None else (h_new_BH, c_new_BH)
 
     def extra_repr(self) -> str:
-        text = f"{self.input_size}, {self.hidden_size}, norm={self.norm.name}"
-        return text if self.bias else f"{text}, bias=False"
+        text = f"{self.input_size}, {self.hidden_size}, norm={self.norm.name}" + ("" if self.bias else ", bias=False")
+        return text if self.cell.placement == "all_gates" else f"{text}, placement={self.cell.placement}"
 
 
 class _Packed:
@@ -272,10 +286,8 @@ class RNNCell(_RecurrentCell):
         dtype: torch.dtype | None = None,
         **options: Unpack[CellOptions],
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"nonlinearity={nonlinearity}: allowed are tanh, relu")
+        super().__init__(input_size, hidden_size, bias, device, dtype, nonlinearity, **options)
         self.nonlinearity = nonlinearity
-        super().__init__(input_size, hidden_size, bias, device, dtype, {"nonlinearity": nonlinearity}, 0.0, **options)
 
 
 class LSTMCell(_RecurrentCell):
@@ -285,7 +297,6 @@ class LSTMCell(_RecurrentCell):
 
     Args:
         forget_bias: added to bias_ih of the forget gate at initialisation.
-        cell_only: the form for DRAW, equations (29)-(31): only the new cell is normalised, not the gates.
     """
 
     kind = "lstm"
@@ -299,10 +310,9 @@ class LSTMCell(_RecurrentCell):
         dtype: torch.dtype | None = None,
         *,
         forget_bias: float = 0.0,
-        cell_only: bool = False,
         **options: Unpack[CellOptions],
     ) -> None:
-        super().__init__(input_size, hidden_size, bias, device, dtype, {"cell_only": cell_only}, forget_bias, **options)
+        super().__init__(input_size, hidden_size, bias, device, dtype, "tanh", forget_bias, **options)
 
 
 class GRUCell(_RecurrentCell):
@@ -322,4 +332,4 @@ class GRUCell(_RecurrentCell):
         dtype: torch.dtype | None = None,
         **options: Unpack[CellOptions],
     ) -> None:
-        super().__init__(input_size, hidden_size, bias, device, dtype, {}, 0.0, **options)
+        super().__init__(input_size, hidden_size, bias, device, dtype, **options)

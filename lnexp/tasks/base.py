@@ -1,40 +1,62 @@
-"""What a task is: data, model, loss and measures. It knows nothing of optimisers, logging or norms."""
+"""The contract of a task: data, model, loss, evaluations, samples. A task knows nothing of optimisers, logging or norms."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from lnexp.data.batches import Batches, Share
 from lnexp.nn import Norm
 
 Batch = dict[str, Tensor]
-Share = tuple[int, int]  # (rank, number of processes): the part of each batch that one process trains on
+Loss = Tensor | tuple[Tensor, dict[str, Tensor]]  # the scalar to minimise, or that and its named parts, which are logged
+When = Literal["start", "during", "end"]
 
 
-def words(batch: Batch) -> int:
-    """Words of all texts in a batch, by their lengths: what is called lengths_B or ..._lengths_B, on the CPU; else 0."""
-    return sum(int(lengths_B.sum()) for name, lengths_B in batch.items() if name.endswith("lengths_B"))
+class Setting(NamedTuple):
+    """Where a task finds its data and where it computes.
+
+    Attributes:
+        data: the values of `data:`, see configs/data.
+        data_dir: downloads and prepared data.
+        device: a torch device.
+    """
+
+    data: Mapping[str, Any]
+    data_dir: Path
+    device: str
 
 
-class Batches(Protocol):
-    """The batches of one epoch: any of them at once, so that a resumed run does not read what it has seen."""
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics that are measured together.
 
-    def __len__(self) -> int: ...
+    Attributes:
+        name: prefix of the metrics, "<name>/<metric>": usually the split.
+        measure: from a model in evaluation mode to its metrics. Random numbers that it draws from the global generators are the
+            same under every norm.
+        when: "start" (before the first update), "during" (every `eval_every` updates and after the last one), "end" (once, with
+            the weights that were best by the first of the task's curves).
+    """
 
-    def __getitem__(self, k: int) -> Batch: ...
+    name: str
+    measure: Callable[[nn.Module], Mapping[str, float]]
+    when: tuple[When, ...] = ("during",)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A number worth drawing.
+    """A metric worth drawing.
 
     Attributes:
-        metric: "<split>/<name>", with a name that `evaluate` returns.
-        label: axis text with the unit.
-        better: which way is good.
+        metric: "<evaluation>/<name>".
+        label: axis label with the unit.
+        better: which direction is better.
         where: the figure or table of the paper that shows it, or "extension".
     """
 
@@ -44,52 +66,61 @@ class Curve:
     where: str
 
     def improves(self, value: float, best: float | None) -> bool:
-        """Whether `value` is better than the best so far; NaN never is."""
+        """Whether `value` is better than `best`; False for NaN."""
         if best is None:
             return value == value
         return value < best if self.better == "lower" else value > best
 
 
 class Task(ABC):
-    """An experiment of the paper. Its constructor takes the keys of `task:` in configs/task/<name>.yaml by name.
+    """An experiment of the paper.
+
+    The constructor takes a `Setting` and, as keyword arguments, the keys of `task:` in configs/task/<name>.yaml.
 
     Class attributes:
         name: as on the command line.
-        revision: part of a run's identity; raise it when a change of code changes the numbers.
-        starts: what is evaluated before the first update.
-        splits: what is evaluated during training, in this order.
-        finals: what is evaluated once at the end, with the weights that were best by the first of `curves`.
-        calibration: (batches, cases in each) from which norms take population statistics before an evaluation.
-        paper_data: names of the data that scale=paper is for, where the default of the task is a smaller set; () for any.
-        curves: what is worth drawing.
-        differences: every departure from the paper, a sentence each; printed in the report.
+        revision: part of a run's identity; raise it when a change of code changes numbers beyond rounding.
+        later_knobs: keys of `task:` added after the first runs were made, each with the value that those runs had; at that
+            value they are omitted from the identity.
+        calibration: (number of batches, batch size) of the training batches from which norms estimate population statistics
+            before an evaluation.
+        paper_data: names of the data sets that scale=paper accepts; () for any.
+        curves: the metrics worth drawing.
+        differences: each departure from the paper, one sentence each; printed in the report.
     """
 
     name: ClassVar[str]
     revision: ClassVar[int]
-    starts: ClassVar[tuple[str, ...]] = ()
-    splits: ClassVar[tuple[str, ...]]
-    finals: ClassVar[tuple[str, ...]] = ()
+    later_knobs: ClassVar[dict[str, Any]] = {}
     calibration: ClassVar[tuple[int, int]] = (10, 1000)
     paper_data: ClassVar[tuple[str, ...]] = ()
-    curves: ClassVar[tuple[Curve, ...]]
+    curves: tuple[Curve, ...]
     differences: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def build(self, norm: Norm) -> nn.Module:
-        """The model, drawn from torch's global generator in the same way under every norm."""
+        """The model; its own parameters are drawn from torch's global generator, equally under every norm."""
 
     @abstractmethod
     def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
-        """The batches of an epoch, in an order that follows from (seed, epoch) alone; seed None: the data's own order.
+        """The batches of an epoch, in an order that is a function of (seed, epoch); without a seed in the order of the data.
 
-        Only whole batches are given when there is a seed. With share=(r, w), each batch holds the r-th of w equal parts.
+        With a seed the last incomplete batch is dropped. With share=(r, w), each batch holds the r-th of w equal parts.
         """
 
     @abstractmethod
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The scalar to minimise."""
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """The scalar to minimise, alone or with a dict of named scalar parts that are logged as "train/<part>"."""
 
     @abstractmethod
-    def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
-        """The measures of a model in evaluation mode on a split."""
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """What is measured, in the order in which it is logged."""
+
+    def samples(self, model: nn.Module, folder: Path) -> None:
+        """Write what there is to look at (pictures, text) into `folder`, for a model in evaluation mode. Default: nothing."""
+        return
+
+
+def words(batch: Batch) -> int:
+    """Number of tokens of all texts in a batch: the sum of its tensors "lengths_B" and "*_lengths_B" (on the CPU)."""
+    return sum(int(lengths_B.sum()) for name, lengths_B in batch.items() if name.endswith("lengths_B"))

@@ -5,36 +5,35 @@ Shapes: B batch, D pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lnexp.data import mnist
-from lnexp.data.batches import ArrayBatches
-from lnexp.errors import UserError, unknown
-from lnexp.nn import NORMS, Norm
-from lnexp.tasks.base import Batch, Curve, Share, Task
-from lnexp.tasks.classify import judge
+from lnexp.data.batches import Batches, array_batches
+from lnexp.errors import UserError, check_choice, check_integer
+from lnexp.nn import NORMS, NoNorm, Norm
+from lnexp.tasks.base import Batch, Curve, Evaluation, Setting, Share, Task
+from lnexp.tasks.classification import evaluate_classifier
 
 CLASSES = 10
 
 
 class MNIST(Task):
-    """Digits as 784 pixels without their places.
+    """Classification of digits from 784 pixels, by a fully connected network.
 
     Args:
-        hidden_sizes: units of each hidden layer (paper: 1000, 1000).
+        setting: data set and device.
+        hidden_sizes: number of units of each hidden layer (paper: 1000, 1000).
         output_norm: names of the norms that also act on the logits (paper: batch normalisation).
-        train_examples: use only the first so many training digits; None for all of them.
+        train_examples: number of training digits used, from the first on; None: all.
     """
 
     name = "mnist"
     revision = 1
-    splits = ("train", "valid", "test")
     curves = (
         Curve("train/nll", "training NLL (nats)", "lower", "Figure 6"),
         Curve("test/error", "test error", "lower", "Figure 6"),
@@ -46,54 +45,51 @@ class MNIST(Task):
         "The paper does not say what batch normalisation uses at test time: statistics are estimated anew over 10,000 training "
         "digits before each evaluation, since running averages are poor at batch 4.",
         "Batch normalisation acts on the logits too: our reading of 'applied to all layers'.",
-        "What does not fill a batch is left out of its epoch (88 of 55,000 digits at batch 128, another 88 each time).",
+        "The last incomplete batch of an epoch is dropped (88 of 55,000 digits at batch 128, other ones in each epoch).",
     )
 
     def __init__(
-        self,
-        hidden_sizes: Sequence[int],
-        output_norm: Sequence[str],
-        train_examples: int | None,
-        data: Mapping[str, Any],
-        data_dir: Path,
-        device: str,
+        self, setting: Setting, hidden_sizes: Sequence[int], output_norm: Sequence[str], train_examples: int | None
     ) -> None:
-        if not hidden_sizes or any(not isinstance(n, int) or n < 1 for n in hidden_sizes):
-            raise UserError(f"task.hidden_sizes={list(hidden_sizes)}: must be whole numbers, 1 or more")
+        if not hidden_sizes:
+            raise UserError("task.hidden_sizes=[]: must hold one size or more")
+        for size in hidden_sizes:
+            check_integer("task.hidden_sizes", size)
         for name in output_norm:
-            if name not in NORMS:
-                raise unknown("task.output_norm", name, NORMS)
+            check_choice("task.output_norm", name, NORMS)
+        check_integer("task.train_examples", train_examples, optional=True)
         self.hidden_sizes, self.output_norm = tuple(hidden_sizes), tuple(output_norm)
         self.data: dict[str, dict[str, Tensor]] = {}
-        for split, (pixels, labels) in mnist.load(data, data_dir).items():
-            keep = slice(0, train_examples if split == "train" else None)
-            x = torch.from_numpy(pixels[keep].astype("float32")).div_(255).to(device)
-            self.data[split] = {"x_BD": x, "y_B": torch.from_numpy(labels[keep].astype("int64")).to(device)}
+        for split, (pixels, labels) in mnist.load(setting.data, setting.data_dir).items():
+            used = slice(0, train_examples if split == "train" else None)
+            x_BD = torch.from_numpy(pixels[used].astype("float32")).div_(255).to(setting.device)
+            self.data[split] = {"x_BD": x_BD, "y_B": torch.from_numpy(labels[used].astype("int64")).to(setting.device)}
 
     def build(self, norm: Norm) -> nn.Module:
         size, layers = self.data["train"]["x_BD"].shape[1], []
         for hidden in self.hidden_sizes:
             layers += [*linear(size, hidden, norm), nn.ReLU()]
             size = hidden
-        layers += linear(size, CLASSES, norm if {norm.name, norm.cells} & set(self.output_norm) else Norm())
+        layers += linear(size, CLASSES, norm if {norm.name, norm.cells} & set(self.output_norm) else NoNorm())
         return nn.Sequential(*layers)
 
-    def batches(
-        self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)
-    ) -> ArrayBatches:
-        return ArrayBatches(self.data[split], batch_size, seed, epoch, share)
+    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
+        return array_batches(self.data[split], batch_size, seed, epoch, share)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return F.cross_entropy(model(batch["x_BD"]), batch["y_B"])
 
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        return tuple(Evaluation(split, partial(self.evaluate, split=split)) for split in ("train", "valid", "test"))
+
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
         """nll: mean negative log-likelihood in nats; error: share of wrong digits."""
-        nll, right, cases = judge(model, self.batches(split, batch_size=1000), "x_BD")
-        return {"nll": nll / cases, "error": (cases - right) / cases}
+        scores = evaluate_classifier(model, self.batches(split, batch_size=1000), "x_BD")
+        return {"nll": scores.nll, "error": scores.wrong / scores.examples}
 
 
 def linear(size: int, units: int, norm: Norm) -> list[nn.Module]:
-    """A linear layer, Glorot uniform with zero bias, and its norm. The draws are the same under every norm."""
+    """A linear layer (Glorot uniform, zero bias) and its norm. The same numbers are drawn under every norm."""
     layer = nn.utils.skip_init(nn.Linear, size, units, bias=not norm.shifts)
     nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:

@@ -1,15 +1,14 @@
-"""MNIST pixel by pixel in one fixed random order: a recurrent net reads a digit and names it (Cooijmans et al. 2016, 5.1).
+"""Permuted MNIST: a recurrent net reads the pixels of a digit in a fixed random order (Cooijmans et al. 2016, section 5.1).
 
-Not an experiment of the paper: the plain, the batch-normalised and the layer-normalised LSTM meet on it.
+Not an experiment of the paper: it compares the plain, the batch-normalised and the layer-normalised LSTM.
 
 Shapes: T pixels, B batch, H hidden.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,40 +16,41 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lnexp.data import mnist
-from lnexp.data.batches import ArrayBatches
-from lnexp.errors import UserError, unknown
-from lnexp.nn import GRU, LSTM, RNN, Norm
+from lnexp.data.batches import Batches, array_batches
+from lnexp.errors import UserError, check_choice, check_integer
+from lnexp.nn import Norm
 from lnexp.seeding import fold
-from lnexp.tasks.base import Batch, Curve, Share, Task
-from lnexp.tasks.classify import judge
+from lnexp.tasks.base import Batch, Curve, Evaluation, Setting, Share, Task
+from lnexp.tasks.classification import evaluate_classifier
+from lnexp.tasks.recurrent import check_recurrent, recurrent
 
-CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 CLASSES, SIDE = 10, 28
 
 
 class PermutedMNIST(Task):
-    """Digits as sequences of one pixel a step.
+    """Classification of digits from sequences of one pixel a step.
 
     Args:
+        setting: data set and device.
         cell: lstm | gru | rnn.
-        hidden_size: units (Cooijmans et al.: 100).
-        order: permuted (one random order, the same for all digits and runs) | scan (row by row).
+        hidden_size: number of units (Cooijmans et al.: 100).
+        order: permuted (one random order for all digits and runs) | scan (row by row).
         permutation: without_replacement, a true permutation | with_replacement, as their released code draws it: about 37 % of
-            the pixels are then never seen.
+            the pixels then never occur.
         pool: side of the squares of pixels that are averaged into one step (1: 784 steps, 2: 196).
-        input_std: standard deviation that the input weights are drawn with.
-        bias_in_std: and the bias inside the norm of the input term, for norms that have one (ln, rms).
-        state_std: and the learned initial states.
-        state_noise: of the noise that training adds to the initial hidden state of each case, without which batch normalisation
-            divides by 0 at the first step.
-        forget_bias: of the LSTM at the start.
-        valid_examples: use only the first so many validation digits; None for all 10,000.
+        input_std: standard deviation of the initial input weights.
+        bias_in_std: standard deviation of the initial bias inside the norm of the input term, for norms that have one (ln, rms).
+        state_std: standard deviation of the learned initial states at the start.
+        state_noise: standard deviation of the noise that is added to the initial hidden state in training; without it batch
+            normalisation divides by 0 at the first step.
+        forget_bias: initial forget bias of the LSTM.
+        valid_examples: number of validation digits used, from the first on; None: all 10,000.
+        placement: where the norm stands, see `lnexp.tasks.recurrent`.
     """
 
     name = "permuted_mnist"
     revision = 1
-    splits = ("valid",)
-    finals = ("test",)
+    later_knobs: ClassVar = {"placement": "bias_inside"}
     calibration = (2, 1000)
     curves = (
         Curve("valid/accuracy", "validation accuracy", "higher", "extension"),
@@ -76,6 +76,8 @@ class PermutedMNIST(Task):
 
     def __init__(
         self,
+        setting: Setting,
+        *,
         cell: str,
         hidden_size: int,
         order: str,
@@ -87,77 +89,100 @@ class PermutedMNIST(Task):
         state_noise: float,
         forget_bias: float,
         valid_examples: int | None,
-        data: Mapping[str, Any],
-        data_dir: Path,
-        device: str,
+        placement: str = "bias_inside",
     ) -> None:
-        for key, value, allowed in (
-            ("task.cell", cell, tuple(CELLS)),
-            ("task.order", order, ("permuted", "scan")),
-            ("task.permutation", permutation, ("without_replacement", "with_replacement")),
-        ):
-            if value not in allowed:
-                raise unknown(key, value, allowed)
-        if pool < 1 or SIDE % pool:
+        check_recurrent(cell, placement)
+        check_choice("task.order", order, ("permuted", "scan"))
+        check_choice("task.permutation", permutation, ("without_replacement", "with_replacement"))
+        check_integer("task.hidden_size", hidden_size)
+        check_integer("task.pool", pool)
+        check_integer("task.valid_examples", valid_examples, optional=True)
+        if SIDE % pool:
             raise UserError(f"task.pool={pool}: must divide {SIDE}")
-        if hidden_size < 1:
-            raise UserError(f"task.hidden_size={hidden_size}: must be 1 or more")
-        self.cell, self.hidden_size, self.forget_bias = cell, hidden_size, forget_bias
-        self.input_std, self.bias_in_std, self.state_std, self.state_noise = input_std, bias_in_std, state_std, state_noise
-        self.steps = (SIDE // pool) ** 2
-        pixels_T = pixel_order(self.steps, order, permutation)
+        steps = (SIDE // pool) ** 2
+        self.make_model = partial(
+            PixelReader,
+            cell=cell,
+            placement=placement,
+            hidden_size=hidden_size,
+            steps=steps,
+            input_std=input_std,
+            bias_in_std=bias_in_std,
+            state_std=state_std,
+            state_noise=state_noise,
+            forget_bias=forget_bias,
+        )
+        pixels_T = pixel_order(steps, order, permutation)
         self.data: dict[str, dict[str, Tensor]] = {}
-        for split, (x, y) in mnist.load(data, data_dir, held_out=6).items():  # 50,000 and 10,000, as Cooijmans et al.
-            keep = slice(0, valid_examples if split == "valid" else None)
-            x_BT = pooled(x[keep], pool)[:, pixels_T]
-            self.data[split] = {
-                "x_BT": torch.from_numpy(x_BT).to(device),
-                "y_B": torch.from_numpy(y[keep].astype("int64")).to(device),
-            }
+        digits = mnist.load(setting.data, setting.data_dir, held_out=6)  # 50,000 and 10,000, as Cooijmans et al.
+        for split, (x, y) in digits.items():
+            used = slice(0, valid_examples if split == "valid" else None)
+            x_BT = torch.from_numpy(pooled(x[used], pool)[:, pixels_T]).to(setting.device)
+            self.data[split] = {"x_BT": x_BT, "y_B": torch.from_numpy(y[used].astype("int64")).to(setting.device)}
 
     def build(self, norm: Norm) -> nn.Module:
-        return PixelReader(self, norm)
+        return self.make_model(norm)
 
-    def batches(
-        self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)
-    ) -> ArrayBatches:
-        return ArrayBatches(self.data[split], batch_size, seed, epoch, share)
+    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
+        return array_batches(self.data[split], batch_size, seed, epoch, share)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return F.cross_entropy(model(batch["x_BT"]), batch["y_B"])
 
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        return (
+            Evaluation("valid", partial(self.evaluate, split="valid")),
+            Evaluation("test", partial(self.evaluate, split="test"), when=("end",)),
+        )
+
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
-        """nll: mean negative log-likelihood in nats; accuracy: share of right digits."""
-        nll, right, cases = judge(model, self.batches(split, batch_size=500), "x_BT")
-        return {"nll": nll / cases, "accuracy": right / cases}
+        """nll: mean negative log-likelihood in nats; accuracy: share of correct digits."""
+        scores = evaluate_classifier(model, self.batches(split, batch_size=500), "x_BT")
+        return {"nll": scores.nll, "accuracy": (scores.examples - scores.wrong) / scores.examples}
 
 
 class PixelReader(nn.Module):
-    """x_BT -> logits [B, 10]: one recurrent layer, softmax on its last hidden state."""
+    """x_BT -> logits [B, 10]: one recurrent layer, and a linear layer on its last hidden state.
 
-    def __init__(self, task: PermutedMNIST, norm: Norm) -> None:
+    Args: see `PermutedMNIST`; steps: number of steps T.
+    """
+
+    def __init__(
+        self,
+        norm: Norm,
+        *,
+        cell: str,
+        placement: str,
+        hidden_size: int,
+        steps: int,
+        input_std: float,
+        bias_in_std: float,
+        state_std: float,
+        state_noise: float,
+        forget_bias: float,
+    ) -> None:
         super().__init__()
-        self.rnn = CELLS[task.cell](1, task.hidden_size, norm=norm, bias_in=True, max_t=task.steps)
-        self.states = nn.ParameterList(torch.empty(task.hidden_size) for _ in self.rnn.state_names)
-        self.output = nn.utils.skip_init(nn.Linear, task.hidden_size, CLASSES)
-        self.state_noise = task.state_noise
+        self.rnn = recurrent(cell, placement, 1, hidden_size, norm, max_t=steps)
+        self.states = nn.ParameterList(torch.empty(hidden_size) for _ in self.rnn.state_names)
+        self.output = nn.utils.skip_init(nn.Linear, hidden_size, CLASSES)
+        self.state_noise = state_noise
 
         weight_GH = torch.empty(self.rnn.weight_hh_l0.shape)
-        for gate_HH in weight_GH.split(task.hidden_size):
+        for gate_HH in weight_GH.split(hidden_size):
             nn.init.orthogonal_(gate_HH)
         self.rnn.assign("weight_hh_l0", weight_GH)
-        self.rnn.assign("weight_ih_l0", torch.randn(len(weight_GH), 1) * task.input_std)
+        self.rnn.assign("weight_ih_l0", torch.randn(len(weight_GH), 1) * input_std)
         for state in self.states:
-            nn.init.normal_(state, std=task.state_std)
+            nn.init.normal_(state, std=state_std)
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
-        with torch.no_grad():  # the same under every norm: no bias but the forget gate's
+        with torch.no_grad():  # equal under every norm: all biases 0 except the forget gate's
             self.rnn.bias_ih_l0.zero_()
             self.rnn.bias_hh_l0.zero_()
-            if task.cell == "lstm":
-                self.rnn.bias_ih_l0[task.hidden_size : 2 * task.hidden_size] = task.forget_bias
-        if hasattr(self.rnn, "bias_in_l0"):
-            nn.init.normal_(self.rnn.bias_in_l0, std=task.bias_in_std)
+            if cell == "lstm":
+                self.rnn.bias_ih_l0[hidden_size : 2 * hidden_size] = forget_bias
+        if getattr(self.rnn, "bias_in_l0", None) is not None:
+            nn.init.normal_(self.rnn.bias_in_l0, std=bias_in_std)
 
     def forward(self, x_BT: Tensor) -> Tensor:
         start_1BH = [state.expand(1, len(x_BT), -1) for state in self.states]
@@ -168,7 +193,7 @@ class PixelReader(nn.Module):
 
 
 def pixel_order(steps: int, order: str, permutation: str) -> np.ndarray:
-    """The pixel that each step reads, the same in every run."""
+    """The pixel index of each step, the same in every run."""
     if order == "scan":
         return np.arange(steps)
     random = np.random.default_rng(fold(0, "pixels", steps, permutation))

@@ -1,4 +1,4 @@
-"""Checkpoints that survive anything: written beside the last one and renamed, checked when read."""
+"""Checkpoints: written whole, the one before retained, checksums verified when read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LATEST, BEFORE, BEST = "ckpt.pt", "ckpt.prev.pt", "best.pt"
 
 
 def packed(state: dict[str, Any]) -> bytes:
-    """A state as torch.save writes it. (Writing to a file, torch.save cannot tell a full disk from a broken one.)"""
+    """The bytes that torch.save writes. (Given a path, torch.save reports a full disk as an error of its own.)"""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Make `state` the latest checkpoint of a folder, keeping the one before it."""
+    """Make `state` the latest checkpoint of a folder; the one before it is renamed."""
     content = packed(state)
     if (folder / LATEST).exists():
         os.replace(folder / LATEST, folder / BEFORE)
@@ -31,9 +31,9 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """A checkpoint's state, or None where the file is absent, truncated or damaged.
+    """The state in a checkpoint, or None if the file is absent, truncated or damaged.
 
-    Every byte is checked against the archive's own checksums, since a flipped bit in a weight would go unnoticed otherwise.
+    All bytes are verified against the checksums of the archive: otherwise a flipped bit in a weight would go unnoticed.
     """
     try:
         with zipfile.ZipFile(path) as archive:

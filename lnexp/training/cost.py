@@ -1,4 +1,4 @@
-"""What a run would cost on this machine, measured instead of guessed (plan=true)."""
+"""The cost of a run on this machine, measured on a few updates (plan=true)."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ from torch.utils.flop_counter import FlopCounterMode
 from lnexp.nn import Norm
 from lnexp.seeding import seed_everything
 from lnexp.tasks.base import Task
-from lnexp.training.trainer import evaluate, make_optimizer, schedule
+from lnexp.training.distributed import ProcessGroup
+from lnexp.training.optim import make_optimizer
+from lnexp.training.trainer import evaluate, schedule
 
-WARM_UP, UPDATES, SECONDS = 3, 30, 10.0  # updates that are not timed, that are timed at most, and time for them at most
+WARM_UP, UPDATES, SECONDS = 3, 30, 10.0  # untimed updates; largest number of timed updates; largest time for them
 
 
-def plan(task: Task, norm: Norm, cfg: DictConfig, device: str) -> str:
-    """Size, speed, time and memory of the run that `cfg` describes, as text; a few updates and one evaluation are made."""
+def cost(task: Task, norm: Norm, cfg: DictConfig, device: str) -> str:
+    """Size, speed, time and memory of a run, as text; makes a few updates and one evaluation."""
     per_epoch, steps, eval_every = schedule(task, cfg)
     seed_everything(cfg.seed, "init")
     model = task.build(norm).to(device)
-    optimizer = make_optimizer(model, cfg)
+    optimizer = make_optimizer(model, cfg.optimizer)
+    loss_and_parts = ProcessGroup(device).wrap(model, task.loss)
     batches = task.batches("train", cfg.batch_size, cfg.seed)
 
     def update(k: int) -> float:
         started = time.perf_counter()
         optimizer.zero_grad()
-        task.loss(model, batches[k % len(batches)]).backward()
+        loss_and_parts(batches[k % len(batches)])[0].backward()
         optimizer.step()
         if device.startswith("cuda"):
             torch.cuda.synchronize(device)
@@ -45,7 +48,7 @@ def plan(task: Task, norm: Norm, cfg: DictConfig, device: str) -> str:
     for k in itertools.takewhile(lambda k: k < UPDATES and sum(times) < SECONDS, itertools.count()):
         times.append(update(k))
     started = time.perf_counter()
-    evaluate(task, norm, model, cfg.seed, 0, task.splits)
+    evaluate(task, norm, model, cfg.seed, 0, "during")
     evaluation, each = time.perf_counter() - started, statistics.median(times)
 
     evaluations = -(-steps // eval_every)

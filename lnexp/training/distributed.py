@@ -12,13 +12,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from lnexp.tasks.base import Batch, Loss
 
-class Team:
-    """The processes of one run; a team of one does nothing special.
+Parts = dict[str, Tensor]
+
+
+class ProcessGroup:
+    """The processes that train one model together. With one process all methods are the identity.
+
+    Args:
+        device: where this process computes; "cuda" becomes the GPU of its local rank.
 
     Attributes:
-        rank, size: this process's number and how many there are, as torchrun sets them.
-        device: where this process computes.
+        rank, size: number of this process and of all processes, as torchrun sets them.
     """
 
     def __init__(self, device: str) -> None:
@@ -28,11 +34,11 @@ class Team:
         self.device = device
 
     @property
-    def leads(self) -> bool:
+    def is_first(self) -> bool:
         """True in the one process that evaluates and writes."""
         return self.rank == 0
 
-    def __enter__(self) -> Team:
+    def __enter__(self) -> ProcessGroup:
         if self.size > 1:
             cuda = self.device.startswith("cuda")
             if cuda:
@@ -44,22 +50,25 @@ class Team:
         if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
-    def loss(
-        self, model: nn.Module, loss: Callable[[nn.Module, dict[str, Tensor]], Tensor]
-    ) -> Callable[[dict[str, Tensor]], Tensor]:
-        """A function from this process's part of a batch to its loss; the backward pass averages gradients over the team."""
-        if self.size == 1:
-            return lambda batch: loss(model, batch)
+    def wrap(self, model: nn.Module, loss: Callable[[nn.Module, Batch], Loss]) -> Callable[[Batch], tuple[Tensor, Parts]]:
+        """A function from this process's part of a batch to (loss, named parts); backward averages gradients over processes."""
 
-        class Loss(nn.Module):  # DistributedDataParallel watches forward calls, so the whole loss is one
+        def loss_and_parts(batch: Batch) -> tuple[Tensor, Parts]:
+            result = loss(model, batch)
+            return (result, {}) if isinstance(result, Tensor) else result
+
+        if self.size == 1:
+            return loss_and_parts
+
+        class WithLoss(nn.Module):  # DistributedDataParallel hooks into `forward`, which must therefore contain the loss
             def __init__(self) -> None:
                 super().__init__()
                 self.model = model
 
-            def forward(self, batch: dict[str, Tensor]) -> Tensor:
-                return loss(self.model, batch)
+            def forward(self, batch: Batch) -> tuple[Tensor, Parts]:
+                return loss_and_parts(batch)
 
-        return nn.parallel.DistributedDataParallel(Loss())
+        return nn.parallel.DistributedDataParallel(WithLoss())
 
     def mean(self, value: Tensor) -> float:
         """The mean of a scalar over the processes."""
@@ -68,20 +77,24 @@ class Team:
             dist.all_reduce(total)
         return total.item() / self.size
 
+    def any(self, flag: bool, synchronise: bool) -> bool:
+        """Whether `flag` is set in any process.
+
+        Several processes exchange it only where `synchronise` is true, which must be so in all of them; elsewhere it is False.
+        """
+        if self.size == 1:
+            return flag
+        return any(self.gather(flag)) if synchronise else False
+
     def gather(self, value: object) -> list:
-        """One value from each process, in every process."""
+        """The values of all processes, in every process."""
         if self.size == 1:
             return [value]
         values: list = [None] * self.size
         dist.all_gather_object(values, value)
         return values
 
-    def wait_for_device(self) -> None:
-        """Return when this process's GPU, if it has one, has done all that was asked of it."""
-        if self.device.startswith("cuda"):
-            torch.cuda.synchronize(self.device)
-
     def wait(self) -> None:
-        """Return when all processes have come here."""
+        """Return when all processes have called it."""
         if self.size > 1:
             dist.barrier()

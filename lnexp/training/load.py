@@ -1,4 +1,4 @@
-"""A trained model again, from the folder of its run."""
+"""Load a trained model from the folder of its run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lnexp.training import checkpoint
 
 
 def configuration(folder: Path) -> DictConfig:
-    """The configuration that a run was made with."""
+    """The configuration of a run."""
     if not (folder / "config.yaml").exists():
         raise UserError(f"{folder}: not the folder of a run, which holds config.yaml")
     cfg = OmegaConf.load(folder / "config.yaml")
@@ -24,13 +24,13 @@ def configuration(folder: Path) -> DictConfig:
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
-    """The weights of a run: the best ones, or the latest where the task keeps no best."""
+    """The best weights of a run, or the latest if the task saves no best ones."""
     if (best := checkpoint.load(folder / checkpoint.BEST)) is not None:
         return best
     for name in (checkpoint.LATEST, checkpoint.BEFORE):
         if (state := checkpoint.load(folder / name)) is not None:
             return state["model"]
-    raise UserError(f"{folder}: no weights in it that can be read; train.py writes {checkpoint.BEST} and {checkpoint.LATEST}")
+    raise UserError(f"{folder}: holds no readable {checkpoint.BEST} or {checkpoint.LATEST}")
 
 
 class Trained(NamedTuple):
@@ -40,12 +40,12 @@ class Trained(NamedTuple):
 
 
 def load(folder: Path, root: str | None = None, device: str = "cpu") -> Trained:
-    """The task of a run with its data, and the model with the best weights (the latest where the task keeps no best), evaluating.
+    """The task of a run with its data, and the model with the run's weights, in evaluation mode.
 
     Args:
         folder: results/runs/<task>/<run>.
-        root: where the data set lies now, if not where it lay when the run was made.
-        device: where the model is to work.
+        root: the folder of the data set, if it has moved since the run.
+        device: torch device of the model.
 
     Raises:
         UserError: the folder is not that of a run, or its weights or its data are missing.

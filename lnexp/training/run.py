@@ -11,24 +11,22 @@ from lnexp import config
 from lnexp.errors import UserError
 
 
-def run(cfg: DictConfig, place: str = "", bar: bool | None = None) -> dict[str, Any] | None:
-    """Make the run that `cfg` describes, unless it is made already; go on with it where it was broken off.
+def run(cfg: DictConfig, position: str = "", bar: bool | None = None) -> dict[str, Any] | None:
+    """Make the run of a configuration. A finished run returns at once; a broken one continues from its latest checkpoint.
 
     Args:
         cfg: a composed configuration.
-        place: its place among several, such as "3 of 30", for the terminal.
-        bar: draw a progress bar; None where stderr is a terminal.
+        position: for one of several runs, such as "3 of 30"; shown on the terminal.
+        bar: whether to draw a progress bar; None: if stderr is a terminal.
 
     Returns:
-        The summary; None where there is none to give (plan=true, skip=tabled, a process that does not lead).
+        The summary, or None if there is none (plan=true, skip=tabled, or a process other than the first).
 
     Raises:
-        UserError: a value, a file or another process stands in the way.
+        UserError: a value, a file or another process prevents the run.
     """
-    config.check(cfg)
-    norm = config.make_norm(cfg)
-    device = config.choose_device(cfg.device)
-    name, folder = config.run_id(cfg), config.run_folder(cfg)
+    settings = config.read(cfg)
+    cfg, name, folder = settings.cfg, settings.id, settings.folder
 
     from lnexp.training.runlog import finished
 
@@ -45,29 +43,30 @@ def run(cfg: DictConfig, place: str = "", bar: bool | None = None) -> dict[str, 
 
     import torch
 
-    from lnexp.training.distributed import Team
+    from lnexp.training.distributed import ProcessGroup
+    from lnexp.training.interrupt import Interrupt
     from lnexp.training.progress import Progress
     from lnexp.training.runlog import RunLog, environment
     from lnexp.training.trainer import fit
-    from lnexp.training.wandb_logger import make_sink
+    from lnexp.training.wandb_logger import make_logger
 
     torch.set_num_threads(cfg.threads)
-    team = Team(device)
-    if cfg.batch_size % team.size:
-        raise UserError(f"batch_size={cfg.batch_size}: must be a multiple of the {team.size} processes")
-    task = config.make_task(cfg, team.device)
+    group = ProcessGroup(settings.device)
+    if cfg.batch_size % group.size:
+        raise UserError(f"batch_size={cfg.batch_size}: must be a multiple of the {group.size} processes")
+    task = settings.make_task(group.device)
     if cfg.plan:
-        from lnexp.training.cost import plan
+        from lnexp.training.cost import cost
 
-        print(plan(task, norm, cfg, team.device))
+        print(cost(task, settings.norm, cfg, group.device))
         return None
-    with team:
-        if not team.leads:
-            return fit(task, norm, cfg, team, log=None)
-        sink = make_sink(cfg, name, config.identity(cfg), task.curves)
-        log = RunLog(folder, cfg, environment(cfg.threads, team.device), Progress(name, place, bar=bar), sink)
+    with group, Interrupt() as interrupt:
+        if not group.is_first:
+            return fit(task, settings.norm, cfg, group, None, interrupt)
+        logger = make_logger(cfg, name, settings.identity, task.curves)
+        log = RunLog(folder, cfg, environment(cfg.threads, group.device), Progress(name, position, bar=bar), logger)
         try:
-            summary = fit(task, norm, cfg, team, log) or {}
+            summary = fit(task, settings.norm, cfg, group, log, interrupt) or {}
         finally:
             log.close()
     print(f"{name} {summary['status']}: {outline(summary)}  ({folder})", file=sys.stderr)
@@ -75,5 +74,5 @@ def run(cfg: DictConfig, place: str = "", bar: bool | None = None) -> dict[str, 
 
 
 def outline(summary: dict[str, Any]) -> str:
-    """The best value of every curve, in a line."""
+    """The best value of every curve, in one line."""
     return "  ".join(f"best {name} {best['value']:.4g} at update {best['step']}" for name, best in summary["best"].items())

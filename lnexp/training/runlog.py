@@ -1,10 +1,10 @@
-"""Everything one run writes. Its folder is the truth; Weights & Biases is a view of it.
+"""The folder of one run. Its files are the truth; Weights & Biases shows a copy.
 
-config.yaml   the resolved configuration        ckpt.pt       the latest checkpoint (ckpt.prev.pt the one before)
-                                                    best.pt       the best weights, where the task evaluates with them
-env.json      one entry a start: commit, versions, processor, threads
-metrics.csv   step,epoch,seconds,split,metric,value
-summary.json  written last, by rename: it alone means finished
+config.yaml   the resolved configuration          ckpt.pt       latest checkpoint (ckpt.prev.pt: the one before)
+env.json      one entry per start: commit,        best.pt       best weights, if the task evaluates with them at the end
+              versions, processor, threads        samples/      what there is to look at: pictures, text
+metrics.csv   step,epoch,seconds,cpu_seconds,split,metric,value
+summary.json  written last, by rename: present if and only if the run is finished
 """
 
 from __future__ import annotations
@@ -22,29 +22,37 @@ from typing import Any, Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
-from lnexp import files
 from lnexp.errors import UserError
+from lnexp.files import write_whole
 from lnexp.tasks.base import Curve
 from lnexp.training import checkpoint
 from lnexp.training.progress import Progress
+from lnexp.training.stopwatch import Times
 
-HEADER = "step,epoch,seconds,split,metric,value\n"
+HEADER = "step,epoch,seconds,cpu_seconds,split,metric,value\n"
+SHARE = 0.05  # of the time of a run that checkpoints between evaluations may take
 
 
-class Sink(Protocol):
-    """Something that shows a run while it goes on, such as Weights & Biases."""
+class Logger(Protocol):
+    """A live view of a run, such as Weights & Biases."""
 
     def start(self, rows: list[dict[str, str]]) -> None: ...
 
     def write(self, step: int, values: dict[str, float]) -> None: ...
 
-    def finish(self, summary: dict[str, Any]) -> None: ...
+    def finish(self, summary: dict[str, Any], folder: Path) -> None: ...
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
-    """The summary of a run that has ended, None if it has not."""
+    """The summary of a finished run, else None."""
     path = folder / "summary.json"
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def starts(folder: Path) -> list[dict[str, Any]]:
+    """The entries of env.json, one per start of the run."""
+    path = folder / "env.json"
+    return json.loads(path.read_text()) if path.exists() else []
 
 
 def read_rows(folder: Path) -> list[dict[str, str]]:
@@ -57,45 +65,52 @@ class RunLog:
     """The folder of one run, held by one process at a time.
 
     Args:
-        folder: where the run writes; made if needed.
+        folder: where the run writes; created if needed.
         cfg: the run's configuration.
-        environment: what env.json says of this start.
-        progress: what the terminal shows.
-        sink: a live view; may fail without harm to the run.
+        environment: this start's entry in env.json.
+        progress: the display on the terminal.
+        logger: a live view; its failures do not affect the run.
+
+    Raises:
+        UserError: another process holds the folder.
     """
 
-    def __init__(self, folder: Path, cfg: DictConfig, environment: dict[str, Any], progress: Progress, sink: Sink) -> None:
-        self.folder, self.progress, self.sink = folder, progress, sink
+    def __init__(self, folder: Path, cfg: DictConfig, environment: dict[str, Any], progress: Progress, logger: Logger) -> None:
+        self.folder, self.progress, self.logger = folder, progress, logger
         folder.mkdir(parents=True, exist_ok=True)
         self._lock()
-        files.write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
-        starts = json.loads((folder / "env.json").read_text()) if (folder / "env.json").exists() else []
-        files.write_whole(folder / "env.json", json.dumps([*starts, environment], indent=1).encode())
+        write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
+        write_whole(folder / "env.json", json.dumps([*starts(folder), environment], indent=1).encode())
         self.metrics = (folder / "metrics.csv").open("ab")
+        self.save_every, self.saved, self.cost = 60 * (cfg.checkpoint_minutes or float("inf")), time.monotonic(), 0.0
 
     def _lock(self) -> None:
-        """Hold the folder until this process ends, however it ends; leave if another one holds it."""
-        self.holder = (self.folder / "lock").open("a+")
+        """Lock the folder until this process ends, however it ends."""
+        self.lock = (self.folder / "lock").open("a+")
         try:
-            fcntl.flock(self.holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self.holder.seek(0)
-            who = self.holder.read().strip() or "another process"
-            raise UserError(f"{self.folder} is being trained by {who}") from error
-        self.holder.truncate(0)
-        self.holder.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
-        self.holder.flush()
+            self.lock.seek(0)
+            holder = self.lock.read().strip() or "another process"
+            raise UserError(f"{self.folder} is being trained by {holder}") from error
+        self.lock.truncate(0)
+        self.lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        self.lock.flush()
 
     def resume(self) -> dict[str, Any] | None:
-        """The state to go on from, None for a start from nothing. Rows of metrics.csv that are newer than it are cut off."""
+        """The latest state that can be read, None for a new start. Newer rows of metrics.csv are cut off."""
         size = self.metrics.tell()
-        paths = [p for p in (self.folder / checkpoint.LATEST, self.folder / checkpoint.BEFORE) if p.exists()]
-        for path in paths:
+        for path in (self.folder / checkpoint.LATEST, self.folder / checkpoint.BEFORE):
+            if not path.exists():
+                continue
             state = checkpoint.load(path)
+            if state is not None and "times" not in state:
+                commits = ", ".join(sorted({str(start["commit"])[:8] for start in starts(self.folder)}))
+                raise UserError(f"{path} is of an earlier version: finish the run with its code ({commits}), or move the folder")
             if state is not None and state["metrics_bytes"] <= size:
                 self.metrics.truncate(state["metrics_bytes"])
                 break
-            self.progress.say(f"{path} is damaged: going back to the checkpoint before it, or to the start")
+            self.progress.say(f"{path} is damaged: using the checkpoint before it, or starting anew")
         else:
             state = None
             self.metrics.truncate(0)
@@ -103,36 +118,44 @@ class RunLog:
         if self.metrics.tell() == 0:
             self.metrics.write(HEADER.encode())
         self.metrics.flush()
-        self.sink.start(read_rows(self.folder))
+        self.logger.start(read_rows(self.folder))
         return state
 
-    def write(self, step: int, epoch: int, seconds: float, values: Mapping[str, float]) -> None:
-        """Add one row per value, named "<split>/<metric>", measured after `step` updates and `seconds` of training."""
-        lines = [f"{step},{epoch},{seconds:.3f},{name.replace('/', ',')},{value!r}\n" for name, value in values.items()]
+    def write(self, step: int, epoch: int, times: Times, values: Mapping[str, float]) -> None:
+        """Append one row for each value "<split>/<metric>", measured after `step` updates."""
+        before = f"{step},{epoch},{times.wall:.3f},{times.processor:.3f}"
+        lines = [f"{before},{name.replace('/', ',')},{value!r}\n" for name, value in values.items()]
         self.metrics.write("".join(lines).encode())
         self.metrics.flush()
-        self.sink.write(step, {**values, "epoch": epoch, "seconds": seconds})
+        self.logger.write(step, {**values, "epoch": epoch, "seconds": times.wall, "cpu_seconds": times.processor})
+
+    def save_is_due(self) -> bool:
+        """Whether `checkpoint_minutes` have passed since the last checkpoint, or longer where checkpoints are slow to write."""
+        return time.monotonic() - self.saved > max(self.save_every, self.cost / SHARE)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Make `state` the checkpoint to go on from."""
+        """Make `state` the latest checkpoint."""
+        began = time.monotonic()
         os.fsync(self.metrics.fileno())
         checkpoint.save(self.folder, {**state, "metrics_bytes": self.metrics.tell()})
+        self.saved = time.monotonic()
+        self.cost = self.saved - began
 
-    def keep(self, weights: dict[str, Any]) -> None:
-        """Keep the weights that have been best so far."""
-        files.write_whole(self.folder / checkpoint.BEST, checkpoint.packed(weights))
+    def save_best(self, weights: dict[str, Any]) -> None:
+        """Save the weights that are best so far."""
+        write_whole(self.folder / checkpoint.BEST, checkpoint.packed(weights))
 
-    def kept(self) -> dict[str, Any]:
-        """The weights that were best."""
+    def best_weights(self) -> dict[str, Any]:
+        """The weights that were saved last as the best."""
         weights = checkpoint.load(self.folder / checkpoint.BEST)
         if weights is None:
             raise UserError(f"{self.folder / checkpoint.BEST} is missing or damaged: remove {self.folder} and run again")
         return weights
 
     def finish(self, status: str, curves: tuple[Curve, ...]) -> dict[str, Any]:
-        """Write summary.json: status, length, the last value of every metric, and the best of every curve."""
+        """Write summary.json: status, length, the last value of every metric, and the best value of every curve."""
         rows = read_rows(self.folder)
-        last = rows[-1] if rows else {"step": "0", "seconds": "0"}
+        last = rows[-1] if rows else {"step": "0", "seconds": "0", "cpu_seconds": "0"}
         series: dict[str, list[tuple[float, int]]] = {}
         for row in rows:
             series.setdefault(f"{row['split']}/{row['metric']}", []).append((float(row["value"]), int(row["step"])))
@@ -141,21 +164,22 @@ class RunLog:
             if values := [v for v in series.get(curve.metric, []) if v[0] == v[0]]:
                 value, step = (min if curve.better == "lower" else max)(values, key=lambda v: v[0])
                 best[curve.metric] = {"value": value, "step": step}
-        final = {name: values[-1][0] for name, values in series.items()}
-        summary = {"status": status, "steps": int(last["step"]), "seconds": float(last["seconds"]), "final": final, "best": best}
-        files.write_whole(self.folder / "summary.json", json.dumps(summary, indent=1).encode())
-        self.sink.finish(summary)
+        summary = {"status": status, "steps": int(last["step"])}
+        summary |= {"seconds": float(last["seconds"]), "cpu_seconds": float(last["cpu_seconds"])}
+        summary |= {"final": {name: values[-1][0] for name, values in series.items()}, "best": best}
+        write_whole(self.folder / "summary.json", json.dumps(summary, indent=1).encode())
+        self.logger.finish(summary, self.folder)
         return summary
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Release the folder."""
         self.progress.close()
         self.metrics.close()
-        self.holder.close()
+        self.lock.close()
 
 
 def environment(threads: int, device: str) -> dict[str, Any]:
-    """What a start of a run should be known by: commit, versions, processor."""
+    """An entry of env.json: commit, time, machine, versions."""
     import torch
 
     from lnexp.provenance import commit, processor

@@ -1,4 +1,4 @@
-"""Curves in Weights & Biases: a view of the run's folder that may fail without harm, never asks and never waits for long."""
+"""Curves in Weights & Biases: a copy of the run's folder. Its failures do not affect the run; it never prompts or hangs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from lnexp.tasks.base import Curve
 PATIENCE = 15  # seconds to wait for the server before going on without it
 
 
-class NoSink:
-    """Shows nothing (wandb.mode=disabled)."""
+class NoLogger:
+    """Logs nothing (wandb.mode=disabled)."""
 
     def start(self, rows: list[dict[str, str]]) -> None: ...
 
     def write(self, step: int, values: dict[str, float]) -> None: ...
 
-    def finish(self, summary: dict[str, Any]) -> None: ...
+    def finish(self, summary: dict[str, Any], folder: Path) -> None: ...
 
 
-class WandbSink:
+class WandbLogger:
     """One W&B run per run, under an id that follows from the configuration, resumed under the same id.
 
     Args:
@@ -59,7 +59,7 @@ class WandbSink:
         for row in rows:
             values = by_step.setdefault(int(row["step"]), {})
             values[f"{row['split']}/{row['metric']}"] = float(row["value"])
-            values |= {"epoch": int(row["epoch"]), "seconds": float(row["seconds"])}
+            values |= {"epoch": int(row["epoch"]), "seconds": float(row["seconds"]), "cpu_seconds": float(row["cpu_seconds"])}
         for step, values in by_step.items():
             if step >= self.live.step:  # a resumed online run already has the earlier ones
                 self.write(step, values)
@@ -68,9 +68,9 @@ class WandbSink:
         if self.live is not None:
             self._guard(lambda: self.live.log({**values, "update": step}, step=step))
 
-    def finish(self, summary: dict[str, Any]) -> None:
+    def finish(self, summary: dict[str, Any], folder: Path) -> None:
         if self.live is not None:
-            self._guard(lambda: self.live.summary.update({k: summary[k] for k in ("status", "steps", "seconds")}))
+            self._guard(lambda: self.live.summary.update({k: summary[k] for k in ("status", "steps", "seconds", "cpu_seconds")}))
             self._guard(lambda: self.live.finish())
             self.live = None
 
@@ -157,9 +157,9 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def make_sink(cfg: DictConfig, run: str, identity: dict[str, Any], curves: tuple[Curve, ...]) -> NoSink | WandbSink:
-    """The sink of a configuration."""
+def make_logger(cfg: DictConfig, run: str, identity: dict[str, Any], curves: tuple[Curve, ...]) -> NoLogger | WandbLogger:
+    """The logger of a configuration."""
     if cfg.wandb.mode == "disabled" or os.environ.get("WANDB_MODE") == "disabled":
-        return NoSink()
+        return NoLogger()
     where = Path(cfg.results_dir)
-    return WandbSink(cfg.wandb.mode, run, identity, curves, where, cfg.wandb.project, cfg.wandb.entity)
+    return WandbLogger(cfg.wandb.mode, run, identity, curves, where, cfg.wandb.project, cfg.wandb.entity)

@@ -32,12 +32,12 @@ class Plain(OrderEmbedding):
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__(WORDS, FEATURES, WORD_SIZE, hidden_size, NORMS["none"](), LONGEST)
-        self.rnn = nn.GRU(WORD_SIZE, hidden_size)  # type: ignore[assignment]
+        self.rnn = nn.GRU(WORD_SIZE, hidden_size)
 
     def captions(self, words_TB: Tensor, lengths_B: Tensor) -> Tensor:
         packed = pack_padded_sequence(self.embedding(words_TB), lengths_B, enforce_sorted=False)
         _, last_1BD = self.rnn(packed)
-        return self.on_sphere(last_1BD[0])
+        return self.normalised(last_1BD[0])
 
 
 def broadcast(v_ID: Tensor, s_CD: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def update(model: OrderEmbedding, distances: Callable[[Tensor, Tensor], Tensor])
 
     def once() -> None:
         optimizer.zero_grad()
-        hinge(distances(*model(*batch)), MARGIN).backward()
+        hinge(distances(*model(*batch)), MARGIN)[0].backward()
         for p in model.parameters():
             nn.utils.clip_grad_norm_([p], 2.0)
         optimizer.step()

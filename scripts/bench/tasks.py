@@ -15,18 +15,19 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lnexp import config
+from lnexp.identity import run_id
 from lnexp.provenance import processor
 from lnexp.seeding import seed_everything
 from lnexp.tasks.base import Batch, words
-from lnexp.tasks.skip_thoughts.task import SkipThoughtsNet
-from lnexp.training.trainer import make_optimizer
+from lnexp.tasks.skip_thoughts.model import SkipThoughtsNet
+from lnexp.training.distributed import ProcessGroup
+from lnexp.training.optim import make_optimizer
 
 SIZES = {
     "question_answering": [],
@@ -60,15 +61,17 @@ def main() -> None:
     task = config.make_task(cfg, "cpu")
     seed_everything(0, "init")
     model = task.build(config.make_norm(cfg))
-    optimizer, batches = make_optimizer(model, cfg), task.batches("train", cfg.batch_size, seed=0)
-    plain: Callable[[nn.Module, Batch], Tensor] = padded_loss if arguments.task == "skip_thoughts" else task.loss
+    optimizer, batches = make_optimizer(model, cfg.optimizer), task.batches("train", cfg.batch_size, seed=0)
+    plain = padded_loss if arguments.task == "skip_thoughts" else task.loss
+    group = ProcessGroup("cpu")
+    loss_of = {True: group.wrap(model, task.loss), False: group.wrap(model, plain)}
 
     def seconds(first: int, ours: bool) -> float:
         os.environ["LNEXP_FUSED"] = "1" if ours else "0"
         started = time.process_time()
         for k in range(first, first + arguments.updates):
             optimizer.zero_grad()
-            (task.loss if ours else plain)(model, batches[k]).backward()
+            loss_of[ours](batches[k])[0].backward()
             nn.utils.clip_grad_norm_(model.parameters(), cfg.clip_norm)
             optimizer.step()
         return time.process_time() - started
@@ -81,7 +84,7 @@ def main() -> None:
         rates.append(sum(words(batches[k]) for k in range(first, first + arguments.updates)) / one)
         fast.append(arguments.updates / one)
         ratios.append(other / one)
-    print(f"{config.run_id(cfg)} on {processor()}, 1 thread, medians of {arguments.rounds} rounds:")
+    print(f"{run_id(cfg)} on {processor()}, 1 thread, medians of {arguments.rounds} rounds:")
     print(
         f"{statistics.median(fast):.3g} updates a second, {statistics.median(rates):.0f} words: "
         f"{statistics.median(ratios):.2f} times as many as plain"

@@ -1,116 +1,40 @@
 """Show how a run's reader answers: python scripts/demo/answer.py results/runs/question_answering/RUN -n 5 --out answers.png
 
-The picture holds each passage, a word the darker the more attention it gets, the question, the answer and the true one.
+The picture shows each passage, a token the darker the more attention it gets, the question, the answer and the correct one.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
-import numpy as np
-import torch
-from matplotlib.patches import Rectangle
-
 from lnexp.errors import UserError
+from lnexp.script import script
+from lnexp.tasks.question_answering.answers import answer, draw
 from lnexp.tasks.question_answering.task import QuestionAnswering
-from lnexp.training import load as trained
-
-COLUMNS = 110  # characters in a line
-FONT, LINE = 8.0, 14.0  # size of the letters and of a line, in points
-WIDTH = 0.602 * FONT / 72  # of a letter of matplotlib's monospaced font, in inches
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A question, its passage, the attention that each word of it got (sum 1), and the words that were and should be named."""
-
-    passage: list[str]
-    attention: np.ndarray
-    question: list[str]
-    given: str
-    true: str
-
-
-@torch.no_grad()
-def answers(task: QuestionAnswering, model: torch.nn.Module, n: int) -> list[Answered]:
-    """What the model says to n validation questions, evenly spread from the shortest passage to the longest."""
-    words, batches, found = task.set.vocabulary.words, task.batches("valid", batch_size=1), []
-    for k in np.linspace(0, len(batches) - 1, n).round().astype(int):
-        batch = batches[int(k)]
-        logits_BA, alpha_TB = model(batch)
-        passage, question = ([words[w] for w in batch[text][:, 0]] for text in ("passage_TB", "question_SB"))
-        given, true = int(logits_BA.argmax()) + task.first_answer, int(batch["answer_B"])
-        found.append(Answered(passage, alpha_TB[:, 0].numpy(), question, words[given], words[true]))
-    return found
-
-
-def placed(words: list[str], columns: int = COLUMNS) -> list[tuple[int, int]]:
-    """(line, column) of each word's first letter, in lines of so many letters; a longer word gets a line of its own."""
-    places, line, column = [], 0, 0
-    for word in words:
-        if column and column + len(word) > columns:
-            line, column = line + 1, 0
-        places.append((line, column))
-        column += len(word) + 1
-    return places
-
-
-def draw(found: list[Answered]) -> plt.Figure:
-    """All questions below one another on one page."""
-    blocks = [(a, placed(a.passage), placed(["question:", *a.question])) for a in found]
-    lines = sum(passage[-1][0] + question[-1][0] + 4 for _, passage, question in blocks)
-    figure = plt.figure(figsize=(COLUMNS * WIDTH, lines * LINE / 72))
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(0, COLUMNS), ylim=(lines, 0))
-    ax.axis("off")
-
-    def write(line: float, column: int, text: str, colour: str = "black") -> None:
-        ax.text(column, line + 0.5, text, family="monospace", fontsize=FONT, va="center", color=colour, parse_math=False)
-
-    top = 0
-    for a, passage, question in blocks:
-        for word, weight, (line, column) in zip(a.passage, a.attention / a.attention.max(), passage, strict=True):
-            ax.add_patch(Rectangle((column, top + line), len(word), 1, color="#1b6ca8", alpha=0.6 * weight, linewidth=0))
-            write(top + line, column, word)
-        top += passage[-1][0] + 1
-        for word, (line, column) in zip(["question:", *a.question], question, strict=True):
-            write(top + line, column, word)
-        top += question[-1][0] + 1
-        write(top, 0, f"answer: {a.given}, true: {a.true}", "#2a9d60" if a.given == a.true else "#c03030")
-        top += 2
-    return figure
+from lnexp.training.load import load
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run of task=question_answering")
     parser.add_argument("--root", help="folder of the data set, if it has moved since the run")
-    parser.add_argument("-n", type=int, default=5, help="how many questions (default 5)")
+    parser.add_argument("-n", type=int, default=5, help="number of questions (default 5)")
     parser.add_argument("--out", type=Path, default=Path("answers.png"), help="the picture to write (default answers.png)")
     arguments = parser.parse_args()
     if arguments.n < 1:
         parser.error(f"-n {arguments.n}: must be 1 or more")
-    _, task, model = trained.load(arguments.run, arguments.root)
+    _, task, model = load(arguments.run, arguments.root)
     if not isinstance(task, QuestionAnswering):
         raise UserError(f"{arguments.run}: a run of task={task.name}, must be one of task={QuestionAnswering.name}")
-    found = answers(task, model, arguments.n)
+    found = answer(task, model, arguments.n)
     for a in found:
-        print(
-            f"{' '.join(a.question)}\n  answer: {a.given}, true: {a.true}, most attention: {a.passage[int(a.attention.argmax())]}"
-        )
-    mpl.use("Agg")
+        attended = a.passage[int(a.attention.argmax())]
+        print(f"{' '.join(a.question)}\n  answer: {a.given}, true: {a.true}, most attention: {attended}")
     draw(found).savefig(arguments.out, dpi=130, metadata={"Software": None})
     print(arguments.out)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(script(main))

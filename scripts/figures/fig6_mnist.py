@@ -2,10 +2,13 @@
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
-from lnexp.evidence.plotting import arms, figure_main, paper_curve, provenance
+from lnexp.evidence.figures import Figure, main
+from lnexp.evidence.plotting import WIDTH, arms, finish, paper_curve
 
 TRAINING_DIGITS = 55_000
+PAPER_EPOCHS = 65
 PANELS = (("train/nll", "training NLL (nats)", "train"), ("test/error", "test error", "err"))
 PAPER = {"none": "Baseline", "bn": "BN", "ln": "LN"}
 
@@ -13,24 +16,29 @@ PAPER = {"none": "Baseline", "bn": "BN", "ln": "LN"}
 def draw(frame: pd.DataFrame) -> plt.Figure:
     """The paper's four panels; its curves dashed beside ours, over the epochs that ours have."""
     frame = frame.assign(epochs=frame["step"] * frame["batch_size"] / TRAINING_DIGITS)
-    figure, axes = plt.subplots(2, 2, figsize=(8, 6.6))
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 6.2))
+    budgets = []
     for column, batch in enumerate((128, 4)):
         ours = frame[frame["batch_size"] == batch]
-        end = ours["epochs"].max() if len(ours) else 65
-        for row, (metric, label, panel) in enumerate(PANELS):
+        end = ours["epochs"].max() if len(ours) else PAPER_EPOCHS
+        budgets.append(f"{end:.3g} (batch {batch})")
+        for row, (metric, name, panel) in enumerate(PANELS):
             ax, log = axes[row, column], metric == "train/nll"
             arms(ax, ours, metric, "epochs", log)
             for norm, curve in PAPER.items():
-                paper_curve(ax, f"bz{batch}_{panel}", curve, norm, "Figure 6", shift=1)  # its first point ends epoch 1
-            ax.set_xlim(0.9, end + 0.1)
-            shown = [y for line in ax.lines for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True) if x <= end + 0.1]
-            low, high = min(shown), max(shown)
-            ax.set_ylim((low * 0.7, high * 1.4) if log else (max(0, low - 0.002), high + 0.002))
-            ax.set(xlabel="epoch", ylabel=label, title=f"batch size {batch}" if row == 0 else None)
-        axes[1, column].legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
-    figure.suptitle(f"Permutation-invariant MNIST ({provenance(frame)}; dashed: the paper's own curves)", fontsize=9)
-    return figure
+                # The paper's first point ends epoch 1.
+                paper_curve(ax, f"bz{batch}_{panel}", curve, norm, "Figure 6", shift=1, until=end + 0.1)
+            ax.set(xlabel="epoch", ylabel=name, title=f"batch size {batch}" if row == 0 else None)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return finish(
+        figure,
+        frame,
+        "Figure 6: permutation-invariant MNIST",
+        f"Our runs end after {' and '.join(budgets)} of the paper's {PAPER_EPOCHS} epochs; its curves are cut there.",
+    )
 
+
+FIGURES = (Figure("fig6_mnist", draw, "fig6"),)
 
 if __name__ == "__main__":
-    figure_main(__file__, "fig6", draw)
+    main(FIGURES, __doc__)

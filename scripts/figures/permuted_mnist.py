@@ -3,34 +3,45 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lnexp.evidence.plotting import COLOURS, arms, figure_main, provenance
+from lnexp.evidence.figures import Figure, main
+from lnexp.evidence.plotting import WIDTH, arms, colour, finish
 
-PUBLISHED = {"none": 0.902, "bn": 0.954}  # Cooijmans et al. 2016, Table 1: test accuracy after 200 epochs at 784 steps
+PUBLISHED = {"none": ("LSTM", 0.902), "bn": ("BN-LSTM", 0.954)}  # Cooijmans et al. 2016, Table 1: test accuracy, 784 steps
 BATCHES = (100, 16, 4)
 
 
 def draw(frame: pd.DataFrame) -> plt.Figure:
-    """One column a batch size; updates above, seconds of training below; the published accuracies as dotted lines."""
-    figure, axes = plt.subplots(2, len(BATCHES), figsize=(10, 6), sharey="row")
+    """One column per batch size; updates above, seconds of training below; the published accuracies as dotted lines."""
+    figure, axes = plt.subplots(2, len(BATCHES), figsize=(WIDTH, 5.4), sharey="row")
     for column, batch in enumerate(BATCHES):
         ours = frame[frame["batch_size"] == batch]
-        for row, (x, label) in enumerate((("step", "update"), ("seconds", "seconds of training"))):
+        for row, (x, axis) in enumerate((("step", "update"), ("seconds", "seconds of training"))):
             ax = axes[row, column]
             arms(ax, ours, "valid/accuracy", x)
-            for norm, accuracy in PUBLISHED.items():
-                ax.axhline(accuracy, color=COLOURS[norm], linewidth=0.8, linestyle=":")
-            ax.set(xlabel=label, title=f"batch size {batch}" if row == 0 else None)
-            ax.set_ylim(0, 1)
-        axes[0, column].legend(loc="lower right")
+            for norm, (name, accuracy) in PUBLISHED.items():
+                ax.axhline(accuracy, color=colour(norm), linewidth=0.9, linestyle=":")
+                place = {"transform": ax.get_yaxis_transform(), "fontsize": 6, "va": "bottom", "color": colour(norm)}
+                ax.text(0.01, accuracy, f"{name}, Cooijmans et al.", **place)
+            ax.set(xlabel=axis, title=f"batch size {batch}" if row == 0 else None)
+            ax.set_ylim(0.15, 1.03)
     for ax in axes[:, 0]:
         ax.set_ylabel("validation accuracy")
-    figure.suptitle(
-        f"Permuted MNIST ({provenance(frame)}; dotted: test accuracies that Cooijmans et al. report for the plain\n"
-        "and the batch-normalised LSTM after 200 epochs of the full 784 steps)",
-        fontsize=9,
+    return finish(
+        figure,
+        frame,
+        "Permuted MNIST",
+        "Dotted: test accuracies reported by Cooijmans et al. (2016) after 200 epochs of 784 steps.",
+        f"Our runs have {28**2 // frame['task.pool'].iloc[0] ** 2} steps and end after {updates(frame)}.",
     )
-    return figure
 
+
+def updates(frame: pd.DataFrame) -> str:
+    """The number of updates at each batch size."""
+    of_batch = frame.groupby("batch_size")["step"].max()
+    return ", ".join(f"{of_batch[batch]:,} updates (batch {batch})" for batch in BATCHES if batch in of_batch)
+
+
+FIGURES = (Figure("permuted_mnist", draw, "permuted_mnist"),)
 
 if __name__ == "__main__":
-    figure_main(__file__, "permuted_mnist", draw)
+    main(FIGURES, __doc__)

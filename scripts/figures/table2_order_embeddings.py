@@ -2,7 +2,9 @@
 
 import pandas as pd
 
-from lnexp.evidence.plotting import NAMES, figure_main, markdown, mean_cell, paper_rows, provenance
+from lnexp.evidence.catalog import label
+from lnexp.evidence.figures import Figure, main, markdown, mean_cell, paper_rows
+from lnexp.evidence.plotting import norms_of, provenance
 
 WHAT = {
     f"{way} retrieval {name}": f"test/{way}_{metric}"
@@ -21,12 +23,14 @@ def draw(frame: pd.DataFrame) -> str:
 
 def ours(frame: pd.DataFrame) -> list[list[str]]:
     rows = []
-    for norm in (n for n in NAMES if n in set(frame["norm.name"])):
+    for norm in norms_of(frame):
         of = frame[frame["norm.name"] == norm]
         cells = [mean_cell(of[of["metric"] == metric]["value"], ".1f") for metric in WHAT.values()]
-        rows.append([f"{NAMES[norm]} (n={of['id'].nunique()})", of["data"].iloc[0], *cells])
+        rows.append([f"{label(norm)} (n={of['id'].nunique()})", of["data"].iloc[0], *cells])
     return rows
 
 
+FIGURES = (Figure("fig1_flickr8k_table2", draw, "fig1_flickr8k"),)
+
 if __name__ == "__main__":
-    figure_main(__file__, "fig1_flickr8k", draw, "fig1_flickr8k_table2")
+    main(FIGURES, __doc__)

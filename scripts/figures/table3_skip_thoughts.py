@@ -2,7 +2,9 @@
 
 import pandas as pd
 
-from lnexp.evidence.plotting import NAMES, figure_main, markdown, mean_cell, paper_rows, provenance
+from lnexp.evidence.catalog import label
+from lnexp.evidence.figures import Figure, main, markdown, mean_cell, paper_rows
+from lnexp.evidence.plotting import norms_of, provenance
 
 WHAT = {
     "SICK Pearson r": ("sick_pearson", ".3f"),
@@ -27,10 +29,10 @@ def draw(frame: pd.DataFrame) -> str:
 def ours(frame: pd.DataFrame) -> list[list[str]]:
     """For each norm the encoder at the end, before the first update, and the mean of its embeddings; then counts of words."""
     rows = []
-    for norm in (n for n in NAMES if n in set(frame["norm.name"])):
+    for norm in norms_of(frame):
         of = frame[frame["norm.name"] == norm]
         last = of["step"] == of.groupby("id")["step"].transform("max")
-        name = f"{NAMES[norm]} (n={of['id'].nunique()})"
+        name = f"{label(norm)} (n={of['id'].nunique()})"
         rows.append([name, *cells(of[last], "probes")])
         rows.append([f"{name}, untrained", *cells(of[of["step"] == 0], "probes")])
         rows.append([f"{name}, mean of its embeddings", *cells(of, "means")])
@@ -41,6 +43,7 @@ def cells(frame: pd.DataFrame, split: str) -> list[str]:
     return [mean_cell(frame[frame["metric"] == f"{split}/{metric}"]["value"], digits) for metric, digits in WHAT.values()]
 
 
+FIGURES = (Figure("fig3_table3", draw, "fig3"), Figure("fig3_books_table3", draw, "fig3_books"))
+
 if __name__ == "__main__":
-    figure_main(__file__, "fig3", draw, "fig3_table3")
-    figure_main(__file__, "fig3_books", draw, "fig3_books_table3")
+    main(FIGURES, __doc__)

@@ -1,28 +1,30 @@
-"""Tables, claims, figures and report, from real smoke runs and from made-up ones."""
+"""Tables and figures, from real smoke runs and from the committed tables."""
 
 from __future__ import annotations
 
 import json
 import re
-import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from matplotlib.lines import Line2D
 from omegaconf import OmegaConf
 
 from lnexp import config, paths
-from lnexp.evidence import claims
+from lnexp.errors import UserError
+from lnexp.evidence import plotting
 from lnexp.evidence import tables as results
-from lnexp.evidence.claims import CLAIMS, Claim, arm, contrasts, decide, ledger
-from lnexp.evidence.effects import Ahead, Better, BetterAtBest, Faster, LosesLess, Measure, Series, Steadier
-from lnexp.evidence.report import report
-from lnexp.tasks import TASKS
+from lnexp.evidence.catalog import run_group, run_groups
+from lnexp.evidence.figures import Figure
+from lnexp.identity import digest, identity, run_folder, run_id
+from lnexp.nn import NORMS
 from lnexp.training import run
-from tests.conftest import call
+from tests.conftest import call, environ
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_smoke_runs_are_no_evidence(made: Path, tmp_path: Path) -> None:
     assert results.read("mnist", tmp_path)[0].empty
 
 
-def test_tables_outlive_runs_and_prune_drops_strangers(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_outlive_runs_and_prune_drops_what_belongs_to_no_preset(made: Path, tmp_path: Path) -> None:
     results.make_tables(made, ["smoke"])
     (tmp_path / "tables").mkdir()
     for table in (made / "tables").iterdir():  # another machine's tables: its runs are not on this disk
@@ -74,8 +76,7 @@ def test_tables_outlive_runs_and_prune_drops_strangers(made: Path, tmp_path: Pat
     (tmp_path / "runs" / "mnist" / run_folder.name).symlink_to(run_folder)
     assert results.make_tables(tmp_path, ["smoke"]) == ["mnist: 12 runs, 1 of them from this disk"]
     assert results.tabled("mnist", tmp_path) == {f"mnist/{i}" for i in results.read("mnist", made)[0]["id"]}
-    assert config.run_id(cfg) not in results.tabled("mnist", tmp_path)
-    monkeypatch.setattr(results, "SCALES", ("smoke",))  # to spell out every grid at every scale takes a minute
+    assert run_id(cfg) not in results.tabled("mnist", tmp_path)
     results.make_tables(tmp_path, ["smoke"], prune=True)  # max_updates=20 and data=idx are in no preset
     assert results.read("mnist", tmp_path)[0].empty
 
@@ -102,195 +103,133 @@ def test_skip_tabled_leaves_out_what_the_tables_hold(
     cfg = config.grid("fig6", *given, "seed=0")[0]
     assert run.run(cfg) is None
     assert "in the tables already" in capsys.readouterr().err
-    assert not config.run_folder(cfg).exists()
+    assert not run_folder(cfg).exists()
 
 
-def test_long_curves_are_thinned_and_keep_their_end() -> None:
-    rows = pd.DataFrame({"step": range(1000)})
-    thin = results._thin(rows)
-    assert len(thin) == results.POINTS
-    assert thin["step"].iloc[[0, -1]].tolist() == [0, 999]
+def test_long_curves_are_thinned_and_keep_their_end(made: Path, tmp_path: Path) -> None:
+    folder = copied_run(made, tmp_path)
+    rows = [f"{step},0,{step}.0,train,loss,{1 / step}\n" for step in range(1, 1001)]
+    (folder / "metrics.csv").write_text("step,epoch,seconds,split,metric,value\n" + "".join(rows))
+    results.make_tables(tmp_path, ["smoke"])
+    metrics = results.read("mnist", tmp_path)[1]
+    assert len(metrics) == 100
+    assert metrics["step"].iloc[[0, -1]].tolist() == [1, 1000]
 
 
-def test_load_takes_the_presets_own_runs_only(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def copied_run(made: Path, to: Path, start: str = "") -> Path:
+    """A copy of the first run whose name starts with `start`, in the results folder `to`."""
+    source = next(p for p in sorted((made / "runs" / "mnist").iterdir()) if p.name.startswith(start))
+    return Path(shutil.copytree(source, to / "runs" / "mnist" / source.name))
+
+
+def as_the_presets_own(made: Path, to: Path) -> pd.DataFrame:
+    """Copies the tables to `to` with the run groups of fig6 at smoke scale, as if its runs had been on the preset's data."""
+    results.make_tables(made, ["smoke"])
+    shutil.copytree(made / "tables", to / "tables")
+    runs, _ = results.read("mnist", to)
+    groups = dict(zip(runs["family"].unique(), sorted(run_groups("fig6", "smoke")), strict=True))
+    runs = runs.assign(family=runs["family"].map(groups))
+    runs.to_csv(to / "tables" / "mnist_runs.csv", index=False)
+    return runs
+
+
+def test_load_takes_the_presets_own_runs_only(made: Path, tmp_path: Path) -> None:
     results.make_tables(made, ["smoke"])
     assert results.load("fig6", results=made).empty  # max_updates=20 is not the preset's
-    runs, _ = results.read("mnist", made)
-    monkeypatch.setattr(results, "families_of", lambda experiment, scale=None: set(runs["family"]))
-    frame = results.load("fig6", "smoke", made)
+    as_the_presets_own(made, tmp_path)
+    frame = results.load("fig6", "smoke", tmp_path)
     assert frame["id"].nunique() == 12
     assert {"train/nll", "test/error"} <= set(frame["metric"])
+    assert results.load("fig6", "desk", tmp_path).empty
 
 
-def test_seeds_of_trials_never_mix_with_those_that_decide(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results.make_tables(made, ["smoke"])
-    shutil.copytree(made / "tables", tmp_path / "tables")
-    runs, _ = results.read("mnist", tmp_path)
-    (tmp_path / "tables" / "mnist_runs.csv").write_text(runs.assign(seed=[100, *runs["seed"][1:]]).to_csv(index=False))
-    monkeypatch.setattr(results, "families_of", lambda experiment, scale=None: set(runs["family"]))
+def test_trial_seeds_never_mix_with_those_that_decide(made: Path, tmp_path: Path) -> None:
+    runs = as_the_presets_own(made, tmp_path)
+    runs.assign(seed=[100, *runs["seed"][1:]]).to_csv(tmp_path / "tables" / "mnist_runs.csv", index=False)
     assert set(results.load("fig6", "smoke", tmp_path)["id"]) == set(runs["id"][1:])
-    monkeypatch.setattr(results, "is_trial", lambda experiment: True)
-    assert set(results.load("fig6", "smoke", tmp_path)["id"]) == {runs["id"][0]}
-    monkeypatch.undo()
     assert [name for name in results.experiments() if results.is_trial(name)] == ["fig2_rates"]
+    assert (results.load("fig2_rates")["seed"] >= 100).all()
 
 
-# --- claims, on tables that are made up -----------------------------------------------------------------------------------
+def test_a_run_is_recorded_under_the_revision_that_it_stores(made: Path, tmp_path: Path) -> None:
+    """A later revision of the task neither renames an old run nor passes it off as a new one."""
+    folder = copied_run(made, tmp_path)
+    cfg = OmegaConf.load(folder / "config.yaml")
+    values = {**identity(cfg), "revision": 99}  # type: ignore[arg-type]
+    renamed = folder.rename(folder.with_name(f"{folder.name.rpartition('-')[0]}-{digest(values)}"))
+    (line,) = results.make_tables(tmp_path, ["smoke"])  # it stores revision 1, which gives another hash
+    assert str(renamed) in line
+    assert "left out" in line
+    (renamed / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.merge(cfg, {"revision": 99})))
+    assert results.make_tables(tmp_path, ["smoke"]) == ["mnist: 1 runs, 1 of them from this disk"]
+    (row,) = results.read("mnist", tmp_path)[0].to_dict("records")
+    assert (row["id"], row["revision"], row["family"]) == (renamed.name, 99, run_group(values))
 
 
-def made_up(values: dict[tuple[str, int], list[list[float]]], status: str = "finished") -> pd.DataFrame:
-    """(norm, batch) -> one curve of test error and train nll a seed, evaluated every 10 updates."""
-    rows = []
-    for (norm, batch), curves in values.items():
-        for seed, curve in enumerate(curves):
-            for k, value in enumerate(curve):
-                common = {
-                    "id": f"{norm}-{batch}-{seed}",
-                    "seed": seed,
-                    "norm.name": norm,
-                    "batch_size": batch,
-                    "task.name": "mnist",
-                }
-                common |= {
-                    "step": 10 * (k + 1),
-                    "seconds": 2.0 * (k + 1),
-                    "status": status,
-                    "scale": "desk",
-                    "data": "made up",
-                }
-                rows += [{**common, "metric": m, "value": value} for m in ("train/nll", "test/error")]
-    return pd.DataFrame(rows)
+def test_a_run_that_does_not_match_its_configuration_is_left_out(made: Path, tmp_path: Path) -> None:
+    folder = copied_run(made, tmp_path)
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("lr: 0.001", "lr: 0.002"))
+    assert text != (folder / "config.yaml").read_text()
+    (line,) = results.make_tables(tmp_path, ["smoke"])
+    assert line.startswith(f"{folder}: ")
+    assert "left out" in line
+    assert not (tmp_path / "tables").exists()
 
 
-def claim(measure: Measure, *arms: dict) -> Claim:
-    return Claim("x", "nowhere", "made up", "fig6", measure, arms)
+def with_data(folder: Path, data: str | None) -> None:
+    """Writes a digest of the data, as newer runs do, into a run's env.json."""
+    starts = [start | ({"data": {"digest": data}} if data else {}) for start in json.loads((folder / "env.json").read_text())]
+    (folder / "env.json").write_text(json.dumps(starts))
 
 
-def test_lower() -> None:
-    c = claim(Better("test/error"), arm("ln", 4), arm("bn", 4))
-    better = made_up({("ln", 4): [[3, 1.0 + 0.01 * s] for s in range(5)], ("bn", 4): [[3, 2.0] for _ in range(5)]})
-    assert decide(c, better).verdict == "supported"
-    assert decide(c, better).mean == pytest.approx(0.98)
-    worse = made_up({("ln", 4): [[3, 2.0 + 0.01 * s] for s in range(5)], ("bn", 4): [[3, 1.0] for _ in range(5)]})
-    assert decide(c, worse).verdict == "contradicted"
-    few = made_up({("ln", 4): [[3, 1.0]] * 4, ("bn", 4): [[3, 2.0]] * 4})
-    assert decide(c, few).verdict == "not run"
-    assert decide(c, made_up({("ln", 4): [[3, 1.0]] * 5})).verdict == "not run"
+def test_what_older_runs_lack_is_recorded_where_a_run_has_it(made: Path, tmp_path: Path) -> None:
+    old, new = copied_run(made, tmp_path, "bn-b4-s0"), copied_run(made, tmp_path, "ln-b4-s0")
+    pd.read_csv(old / "metrics.csv").drop(columns="cpu_seconds").to_csv(old / "metrics.csv", index=False)
+    with_data(new, "abc")
+    results.make_tables(tmp_path, ["smoke"])
+    runs, metrics = results.read("mnist", tmp_path)
+    assert runs.set_index("id")["data_digest"].to_dict() == {old.name: pytest.approx(float("nan"), nan_ok=True), new.name: "abc"}
+    assert list(metrics.columns[:4]) == ["id", "step", "epoch", "seconds"]
+    assert set(metrics.loc[metrics["cpu_seconds"].notna(), "id"]) == {new.name}
+    written = {p.name: p.read_bytes() for p in (tmp_path / "tables").iterdir()}
+    shutil.rmtree(tmp_path / "runs")
+    results.make_tables(tmp_path, ["smoke"])
+    assert {p.name: p.read_bytes() for p in (tmp_path / "tables").iterdir()} == written
 
 
-def test_faster_is_the_share_of_updates_to_the_best_that_both_reach() -> None:
-    c = claim(Faster("train/nll"), arm("ln", 128), arm("none", 128))
-    frame = made_up({("ln", 128): [[4, 2, 1, 0.5]], ("none", 128): [[4, 3, 2, 1]]})
-    assert np.exp(-contrasts(c, frame)[0]) == pytest.approx(30 / 40)
-    between = made_up({("ln", 128): [[4, 0, 0, 0]], ("none", 128): [[4, 3, 2, 1]]})
-    assert np.exp(-contrasts(c, between)[0]) == pytest.approx(17.5 / 40)  # crosses 1 three quarters of the way from 4 to 0
-    slower = made_up({("ln", 128): [[4, 3, 2.5, 2]], ("none", 128): [[4, 2, 1, 0.5]]})
-    assert np.exp(-contrasts(c, slower)[0]) == pytest.approx(40 / 20)
-    seconds = claim(Faster("train/nll", "seconds"), arm("ln", 128), arm("none", 128))
-    assert contrasts(seconds, frame)[0] == pytest.approx(contrasts(c, frame)[0])
+def test_runs_of_one_configuration_on_different_data_are_refused(made: Path, tmp_path: Path) -> None:
+    for seed, data in (("0", "abc"), ("1", "xyz")):
+        with_data(copied_run(made, tmp_path, f"bn-b4-s{seed}"), data)
+    with_data(copied_run(made, tmp_path, "ln-b4-s0"), "abc")
+    copied_run(made, tmp_path, "ln-b4-s1")  # unknown data: agrees with any
+    line, total = results.make_tables(tmp_path, ["smoke"])
+    assert re.fullmatch(r"mnist: .*bn-b4-s0-\w+ on data abc; bn-b4-s1-\w+ on data xyz.*: left out", line)
+    assert total == "mnist: 2 runs, 2 of them from this disk"
+    runs = as_the_presets_own(made, tmp_path / "merged")  # tables of two machines, merged by hand
+    runs.assign(data_digest=runs["seed"].map({0: "abc", 1: "xyz"})).to_csv(
+        tmp_path / "merged" / "tables" / "mnist_runs.csv", index=False
+    )
+    with pytest.raises(UserError, match="different data"):
+        results.load("fig6", "smoke", tmp_path / "merged")
 
 
-def test_ahead_is_the_mean_lead_over_the_run() -> None:
-    c = claim(Ahead("train/nll"), arm("ln", 128), arm("none", 128))
-    frame = made_up({("ln", 128): [[4, 2, 1]], ("none", 128): [[4, 3, 4]]})
-    assert contrasts(c, frame)[0] == pytest.approx((0 + 1 + 3) / 3)
-    rare = frame[(frame["norm.name"] == "none") | (frame["step"] != 20)]  # evaluated less often: interpolated
-    assert contrasts(c, rare)[0] == pytest.approx((0 + 0.5 + 3) / 3)
-    short = made_up({("ln", 128): [[4, 2]], ("none", 128): [[4, 3, 4]]})
-    short.loc[short["norm.name"] == "ln", "status"] = "diverged"  # from then on it has the worst value of all, 4
-    assert contrasts(c, short)[0] == pytest.approx((0 - 1 + 0) / 3)
+def test_committed_tables_stay_the_same_bytes_without_new_runs(tmp_path: Path) -> None:
+    shutil.copytree(paths.RESULTS / "tables", tmp_path / "tables")
+    results.make_tables(tmp_path)
+    for table in (paths.RESULTS / "tables").iterdir():
+        assert (tmp_path / "tables" / table.name).read_bytes() == table.read_bytes(), table.name
 
 
-def test_loses_less() -> None:
-    c = claim(LosesLess("test/error"), arm("ln", 4), arm("ln", 128), arm("bn", 4), arm("bn", 128))
-    frame = made_up({("ln", 4): [[2.0]], ("ln", 128): [[1.5]], ("bn", 4): [[4.0]], ("bn", 128): [[1.0]]})
-    assert contrasts(c, frame)[0] == pytest.approx(3.0 - 0.5)
-
-
-def test_better_at_best_forgets_how_a_run_ends() -> None:
-    c = claim(BetterAtBest("test/error"), arm("ln", 4), arm("bn", 4))
-    frame = made_up({("ln", 4): [[3.0, 1.0, 9.0]], ("bn", 4): [[3.0, 2.0, 2.0]]})
-    assert contrasts(c, frame)[0] == pytest.approx(1.0)
-
-
-def test_steadier_compares_the_spread_of_best_values_over_settings() -> None:
-    sizes = (1, 2, 3, 4, 5)  # batch sizes stand for the settings
-    c = claim(Steadier("test/error"), *(arm(norm, size) for norm in ("ln", "bn") for size in sizes))
-    best = {"ln": (2.0, 2.5, 2.1, 2.2, 2.3), "bn": (1.0, 4.0, 2.0, 2.0, 2.0)}
-    frame = made_up({(norm, size): [[9.0, value]] for norm in best for size, value in zip(sizes, best[norm], strict=True)})
-    assert contrasts(c, frame)[0] == pytest.approx(3.0 - 0.5)
-
-
-def test_a_diverged_run_counts_as_the_worst() -> None:
-    c = claim(Better("test/error"), arm("ln", 4), arm("bn", 4))
-    frame = made_up({("ln", 4): [[3.0, 1.0]], ("bn", 4): [[3.0, 0.5]]})
-    frame.loc[frame["norm.name"] == "bn", "status"] = "diverged"
-    assert contrasts(c, frame)[0] == pytest.approx(3.0 - 1.0)
-
-
-def test_what_is_measured_before_any_update_decides_nothing() -> None:
-    c = claim(BetterAtBest("test/error"), arm("ln", 4), arm("bn", 4))
-    frame = made_up({("ln", 4): [[0.1, 0.5, 0.4]], ("bn", 4): [[0.2, 0.5, 0.3]]}).assign(step=lambda f: f["step"] - 10)
-    np.testing.assert_allclose(contrasts(c, frame), [-0.1])
-
-
-def test_two_runs_of_one_seed_in_an_arm_are_refused() -> None:
-    c = claim(Better("test/error"), arm("ln", 4), arm("bn", 4))
-    frame = made_up({("ln", 4): [[1.0]], ("bn", 4): [[2.0]]})
-    twice = pd.concat([frame, frame.assign(id="other")])
-    with pytest.raises(ValueError, match="several runs of one seed"):
-        contrasts(c, twice)
-
-
-def test_arms_must_fit_the_measure() -> None:
-    with pytest.raises(ValueError, match="compares 2 arms, not 1"):
-        claim(Better("test/error"), arm("ln", 4))
-
-
-def test_series_of_one_point() -> None:
-    series = Series(np.array([10]), np.array([1.0]), np.array([2.0]))
-    assert series.late() == 2.0
-    assert series.reaches(3.0, "updates") == 10
-    assert series.reaches(1.0, "updates") == 10
-
-
-def test_claims_name_presets_and_curves_that_exist() -> None:
-    assert len({c.id for c in CLAIMS}) == len(CLAIMS)
-    assert {c.experiment for c in CLAIMS} <= set(results.experiments())
-    grids = {experiment: config.grid(experiment, "seed=0") for experiment in {c.experiment for c in CLAIMS}}
-    for c in CLAIMS:
-        assert claims.better_of(results.task_of(c.experiment), c.measure.metric) in ("lower", "higher")
-        for of_arm in c.arms:
-            runs = grids[c.experiment]
-            matching = [cfg for cfg in runs if all(OmegaConf.select(cfg, key) == value for key, value in of_arm.items())]
-            assert len(matching) == 1, (c.id, of_arm)
+def test_plain_tables_need_no_runs(tmp_path: Path) -> None:
+    assert results.read_plain("invariance", tmp_path).empty
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "invariance.csv").write_text("norm,scale,change\nln,2,0\n")
+    assert results.read_plain("invariance", tmp_path).to_dict("records") == [{"norm": "ln", "scale": 2, "change": 0}]
+    assert results.make_tables(tmp_path) == []
 
 
 # --- what is committed ----------------------------------------------------------------------------------------------------
-
-
-def test_committed_claims_and_report_are_current() -> None:
-    """They are what the committed tables give."""
-    text = ledger().to_csv(index=False, lineterminator="\n")
-    assert (paths.RESULTS / "claims.csv").read_text() == text, "run: make claims"
-    assert (paths.RESULTS / "REPORT.md").read_text() == report(paths.RESULTS), "run: make claims"
-
-
-def test_the_overview_lists_each_claim_under_its_verdict() -> None:
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in report(paths.RESULTS).split("\n") if line[:1] == "|"]
-    head, rows = rows[0], rows[2 : next(n for n, row in enumerate(rows) if row[0].endswith("claims")) + 1]
-    listed = {(id, v) for row in rows[:-1] for v, ids in zip(head[1:], row[1:], strict=True) for id in ids.split(", ") if id}
-    claimed = pd.read_csv(paths.RESULTS / "claims.csv")
-    assert listed == set(zip(claimed["id"], claimed["verdict"], strict=True))
-    assert sum(map(int, rows[-1][1:])) == len(claimed)
-
-
-def test_each_departure_from_the_paper_is_told_once() -> None:
-    text = report(paths.RESULTS)
-    for task in {config.compose([f"experiment={name}"]).task.name for name in results.experiments()}:
-        assert TASKS[task].differences
-        for sentence in TASKS[task].differences:
-            assert text.count(f"- {sentence}\n") == 1
 
 
 def test_each_norm_is_tuned_to_the_best_rate_of_the_committed_grid() -> None:
@@ -311,28 +250,75 @@ def test_committed_tables_name_clean_commits() -> None:
         assert not runs["id"].duplicated().any()
 
 
-@pytest.mark.parametrize("script", sorted((paths.ROOT / "scripts" / "figures").glob("*.py")), ids=lambda p: p.stem)
-def test_figures_are_drawn_from_committed_tables(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each from the tables alone, to the same bytes twice, by the command and by this process, and without a network."""
-    for place in ("a", "b"):
-        (tmp_path / place).mkdir()
-        (tmp_path / place / "tables").symlink_to(paths.RESULTS / "tables")
-    done = call(str(script), "--results", tmp_path / "a")
+def all_figures(*arguments: object) -> subprocess.CompletedProcess:
+    return call("scripts/make_figures.py", *arguments)
+
+
+def test_figures_are_drawn_from_committed_tables(tmp_path: Path) -> None:
+    """All by one command, from the tables alone and to the committed bytes; each script names what it draws."""
+    (tmp_path / "tables").symlink_to(paths.RESULTS / "tables")
+    done = all_figures("--results", tmp_path)
     assert done.returncode == 0, done.stderr
-    monkeypatch.setattr(sys, "argv", [str(script), "--results", str(tmp_path / "b")])
-    runpy.run_path(str(script), run_name="__main__")
-    drawn = [{p.name: p.read_bytes() for p in (tmp_path / place).glob("figures/*")} for place in ("a", "b")]
-    assert drawn[0] == drawn[1]
-    assert drawn[0] or "no runs of" in done.stdout
-    assert set(drawn[0]) <= {p.name for p in (paths.RESULTS / "figures").iterdir()}, "run: make plots"
-    assert re.match(r'"""(Figure|Table|Extension)', script.read_text())
+    drawn = {p.name: p.read_bytes() for p in (tmp_path / "figures").iterdir()}
+    assert drawn == {p.name: p.read_bytes() for p in (paths.RESULTS / "figures").iterdir()}, "run: make plots"
+    for script in (paths.ROOT / "scripts" / "figures").glob("*.py"):
+        assert re.match(r'"""(Figure|Table|Extension)', script.read_text()), (
+            f"{script.name}: its docstring starts with one of these"
+        )
+
+
+def test_one_figure_by_name_or_by_its_own_script(tmp_path: Path) -> None:
+    (tmp_path / "tables").symlink_to(paths.RESULTS / "tables")
+    assert all_figures("fig1", "--results", tmp_path).returncode == 0
+    assert call("scripts/figures/table2_order_embeddings.py", "--results", tmp_path).returncode == 0
+    for name in ("fig1.png", "fig1_flickr8k_table2.md"):
+        assert (tmp_path / "figures" / name).read_bytes() == (paths.RESULTS / "figures" / name).read_bytes()
+    assert len(list((tmp_path / "figures").iterdir())) == 2
+    done = all_figures("fig66", "--results", tmp_path)
+    assert done.returncode == 2
+    assert "did you mean fig6?" in done.stderr
+
+
+def test_figures_import_neither_torch_nor_hydra(tmp_path: Path) -> None:
+    code = "import sys; import lnexp.evidence.figures as f; f.load('fig6'); print({'torch', 'hydra'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=paths.ROOT, env=environ())
+    assert done.stdout == "set()\n", done.stderr
+
+
+def test_a_norm_without_a_style_of_its_own_is_drawn() -> None:
+    """Neither new norms nor those that the catalog does not know are left out of a figure, or look alike."""
+    rows = [
+        {"id": f"{norm}-{seed}", "seed": seed, "norm.name": norm, "step": step, "metric": "test/error", "value": 1 / step}
+        for norm in ("ln", "mine", "yours")
+        for seed in (0, 1)
+        for step in (1, 2, 3)
+    ]
+    figure, ax = plt.subplots()
+    plotting.arms(ax, pd.DataFrame(rows), "test/error", "step")
+    lines, names = ax.get_legend_handles_labels()
+    plt.close(figure)
+    assert names == ["layer norm (n=2)", "mine (n=2)", "yours (n=2)"]
+    assert len({(line.get_color(), line.get_marker()) for line in lines if isinstance(line, Line2D)}) == 3
+
+
+def test_every_norm_looks_different() -> None:
+    assert len({plotting.norm_style(norm) for norm in NORMS}) == len(NORMS)
+
+
+def test_a_figure_of_a_plain_table(tmp_path: Path) -> None:
+    figure = Figure("invariance", lambda table: f"{len(table)} rows\n", table="invariance")
+    assert "there is no" in figure.save(tmp_path)
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "invariance.csv").write_text("norm,change\nln,0\nbn,1\n")
+    figure.save(tmp_path)
+    assert (tmp_path / "figures" / "invariance.md").read_text() == "2 rows\n"
 
 
 def test_a_figure_without_runs_says_so(tmp_path: Path) -> None:
-    script = paths.ROOT / "scripts" / "figures" / "fig6_mnist.py"
-    done = call(str(script), "--results", tmp_path)
+    done = all_figures("fig6", "--results", tmp_path)
     assert done.returncode == 0
     assert "no runs of fig6" in done.stdout
+    assert not (tmp_path / "figures").exists()
 
 
 def test_the_papers_curves_are_the_papers() -> None:

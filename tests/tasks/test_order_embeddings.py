@@ -15,9 +15,10 @@ import pytest
 import torch
 from torch import nn
 
-from lnexp.config import check, compose, make_norm, make_task, run_folder
+from lnexp.config import check, compose, make_norm, make_task
 from lnexp.data.captions import caption_set as captions
 from lnexp.errors import UserError
+from lnexp.identity import run_folder
 from lnexp.nn import NORMS
 from lnexp.seeding import seed_everything
 from lnexp.tasks.order_embeddings.retrieval import ranks
@@ -122,12 +123,10 @@ def test_batches_follow_from_seed_and_epoch(overrides: list[str]) -> None:
         assert all(torch.equal(first[k][name], again[k][name]) for name in first[k])
     other = task.batches("train", 16, seed=1, epoch=3)
     assert not torch.equal(first[0]["features_BF"], other[0]["features_BF"])
-    seen = np.concatenate(first.images)
+    seen = np.concatenate(first.index_batches)
     assert len(seen) == len(set(seen.tolist())) == len(task.data["train"]) // 16 * 16
-    pairs = task.data["train"]
-    assert (first.caption_I >= pairs.first_I).all()
-    assert (first.caption_I < pairs.first_I + pairs.captions_I).all()
-    assert (first.caption_I != other.caption_I).any()
+    words = [{tuple(column) for k in range(len(of)) for column in of[k]["words_TB"].t().tolist()} for of in (first, other)]
+    assert words[0] != words[1]  # captions are drawn anew
 
 
 def test_buckets_pad_less(overrides: list[str]) -> None:
@@ -143,7 +142,7 @@ def test_a_batch_is_an_image_with_its_own_caption(overrides: list[str]) -> None:
     task = make(overrides)
     batch, batches = task.batches("train", 8, seed=0)[1], task.batches("train", 8, seed=0)
     assert batch["features_BF"].norm(dim=1).tolist() == pytest.approx([1.0] * 8)
-    for b, image in enumerate(batches.images[1]):
+    for b, image in enumerate(batches.index_batches[1]):
         row = task.set.images[task.data["train"].rows_I[image]]
         words = [task.vocabulary.words[n] for n in batch["words_TB"][: batch["lengths_B"][b], b]]
         assert words[-1] == "<end>"
@@ -169,13 +168,18 @@ def test_the_loss_is_the_papers_sum_over_wrong_pairs(objective: str, overrides: 
     def distance(i: int, c: int) -> float:
         return float((np.maximum(0, s[c] - v[i]) ** 2).sum()) if objective == "order" else -float(s[c] @ v[i])
 
-    margin, total = {"order": 0.05, "symmetric": 0.2}[objective], 0.0
+    margin, images, captions = {"order": 0.05, "symmetric": 0.2}[objective], 0.0, 0.0
     for k in range(6):
         for other in range(6):
             if other != k:
-                total += max(0, margin - distance(other, k) + distance(k, k))  # another image for this caption
-                total += max(0, margin - distance(k, other) + distance(k, k))  # another caption for this image
-    assert task.loss(model, batch).item() == pytest.approx(total, rel=1e-9)
+                images += max(0, margin - distance(other, k) + distance(k, k))  # another image for this caption
+                captions += max(0, margin - distance(k, other) + distance(k, k))  # another caption for this image
+    loss, parts = task.loss(model, batch)
+    assert loss.item() == pytest.approx(images + captions, rel=1e-9)
+    assert {name: part.item() for name, part in parts.items()} == {
+        "images": pytest.approx(images, rel=1e-9),
+        "captions": pytest.approx(captions, rel=1e-9),
+    }
     lengths = np.linalg.norm(v, axis=1), np.linalg.norm(s, axis=1)
     np.testing.assert_allclose(np.concatenate(lengths), 1)
     assert (min(v.min(), s.min()) >= 0) == (objective == "order")
@@ -221,8 +225,8 @@ def test_evaluation_is_that_of_embeddings_one_by_one(norm: str, overrides: list[
     ("override", "says"),
     [
         ("task.objective=cosine", "task.objective=cosine: allowed are order, symmetric"),
-        ("task.margin=0", "task.margin=0: must be above 0, or null"),
-        ("task.hidden_size=0", "task.hidden_size=0: must be 1 or more"),
+        ("task.margin=0", "task.margin=0: must be a number above 0, or null"),
+        ("task.hidden_size=0", "task.hidden_size=0: must be a whole number, 1 or more"),
     ],
 )
 def test_wrong_values_are_named(override: str, says: str, overrides: list[str]) -> None:
@@ -292,7 +296,7 @@ def test_a_trained_run_is_read_again(trained_run: Path, captioned: Path, tmp_pat
         trained.load(tmp_path)
     for weights in ("best.pt", "ckpt.pt"):
         (trained_run / weights).unlink()
-    with pytest.raises(UserError, match="no weights in it"):
+    with pytest.raises(UserError, match="holds no readable"):
         trained.load(trained_run)
 
 
@@ -310,7 +314,7 @@ def test_a_page_shows_what_is_found(trained_run: Path, captioned: Path, tmp_path
     arguments = ["thing1 thing5 nonsense", "--image", "test0.jpg", "-n", 3, "--pictures", pictures, "--out", out]
     done = retrieve(trained_run, *arguments)
     assert done.returncode == 0, done.stderr
-    assert "not in the vocabulary, so left out of account: nonsense" in done.stderr
+    assert "not in the vocabulary, therefore ignored: nonsense" in done.stderr
     page = out.read_text()
     assert page.count("data:image/jpeg") == 4
     assert page.count("<li>") == 3

@@ -11,6 +11,7 @@ import torch
 from lnexp import config
 from lnexp.config import compose, make_norm, make_task
 from lnexp.errors import UserError
+from lnexp.identity import run_folder
 from lnexp.nn import NORMS
 from lnexp.tasks.permuted_mnist import PermutedMNIST, pixel_order, pooled
 from lnexp.training import run
@@ -88,7 +89,7 @@ def test_the_test_digits_are_judged_by_the_best_model(overrides: list[str], monk
     assert summary["best"]["valid/accuracy"] == {"value": 0.9, "step": 20}
     (tested,) = seen["test"]
     assert torch.equal(tested, seen["valid"][1])
-    rows = read_rows(config.run_folder(cfg))
+    rows = read_rows(run_folder(cfg))
     assert [(r["step"], r["value"]) for r in rows if (r["split"], r["metric"]) == ("test", "accuracy")] == [("30", "0.5")]
 
 
@@ -97,7 +98,7 @@ def test_batch_norm_is_evaluated_with_statistics_of_training_digits(overrides: l
     task, norm = make_task(cfg, "cpu"), make_norm(cfg)
     model = task.build(norm)
     before = {k: v.clone() for k, v in model.named_buffers()}
-    values = evaluate(task, norm, model, 0, 0, ("valid",))
+    values = evaluate(task, norm, model, 0, 0, "during")
     assert set(values) == {"valid/nll", "valid/accuracy"}
     assert any(not torch.equal(v, before[k]) for k, v in model.named_buffers())
 
@@ -109,7 +110,7 @@ def test_batch_norm_is_evaluated_with_statistics_of_training_digits(overrides: l
         ("task.order=random", "task.order=random: allowed are permuted, scan"),
         ("task.permutation=true", "allowed are with_replacement, without_replacement"),
         ("task.pool=3", "task.pool=3: must divide 28"),
-        ("task.hidden_size=0", "task.hidden_size=0: must be 1 or more"),
+        ("task.hidden_size=0", "task.hidden_size=0: must be a whole number, 1 or more"),
     ],
 )
 def test_wrong_values_are_named(override: str, says: str, overrides: list[str]) -> None:

@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lnexp import config
 from lnexp.config import compose, make_norm, make_task
-from lnexp.data.cloze.cloze_set import ENTITY
+from lnexp.data.cloze.batches import ENTITY
 from lnexp.errors import UserError
+from lnexp.identity import run_folder
 from lnexp.nn import LSTM, NORMS
 from lnexp.nn.norms import BatchDense
 from lnexp.seeding import seed_everything
+from lnexp.tasks.question_answering.answers import placed
 from lnexp.tasks.question_answering.model import AttentiveReader, Encoder
 from lnexp.tasks.question_answering.task import QuestionAnswering
 from lnexp.training import run
@@ -186,7 +187,7 @@ def test_norms_take_their_statistics_from_training_questions_of_all_lengths(over
     assert validation == sorted(validation)
     model = task.build(norm)
     before = {k: v.clone() for k, v in model.named_buffers()}
-    evaluate(task, norm, model, 0, 0, ("valid",))
+    evaluate(task, norm, model, 0, 0, "during")
     assert all(not torch.equal(v, before[k]) for k, v in model.named_buffers() if "mean" in k)
 
 
@@ -228,6 +229,8 @@ def test_scale_paper_is_the_papers() -> None:
         "use_dq_sims": True,
         "answers": "vocabulary",
         "dropout": 0.5,
+        "cell": "lstm",
+        "placement": "all_gates",
     }
     assert (cfg.optimizer.name, cfg.optimizer.lr, list(cfg.optimizer.betas)) == ("adam", 8e-5, [0.9, 0.999])
     assert (cfg.batch_size, cfg.clip_norm, cfg.eval_every, cfg.data.passage, cfg.data.permute) == (64, 10, 1000, "top4", "batch")
@@ -283,8 +286,8 @@ def test_an_answer_that_the_passage_lacks_is_wrong_among_candidates(
     [
         ("task.attention=bilinar", "task.attention=bilinar: allowed are bilinear, tanh; did you mean bilinear?"),
         ("task.answers=all", "task.answers=all: allowed are entities, vocabulary"),
-        ("task.hidden_size=0", "task.hidden_size=0: must be 1 or more"),
-        ("task.dropout=1", "task.dropout=1: must be 0 or more and below 1"),
+        ("task.hidden_size=0", "task.hidden_size=0: must be a whole number, 1 or more"),
+        ("task.dropout=1", "task.dropout=1: must be a number 0 or more and below 1"),
     ],
 )
 def test_wrong_values_are_named(override: str, says: str, overrides: list[str]) -> None:
@@ -305,12 +308,12 @@ def test_a_run_can_be_asked(overrides: list[str], tmp_path: Path) -> None:
     cfg = compose([*overrides, "norm=bn_everywhere", "wandb.mode=disabled"])
     summary = run.run(cfg)
     assert summary is not None and summary["status"] == "finished"
-    rows = pd.read_csv(config.run_folder(cfg) / "metrics.csv")
+    rows = pd.read_csv(run_folder(cfg) / "metrics.csv")
     assert {"random", "first", "last", "frequent", "window"} <= set(rows[rows["split"] == "baselines"]["metric"])
 
     ask = partial(call, "scripts/demo/answer.py")
     picture = tmp_path / "answers.png"
-    done = ask(config.run_folder(cfg), "-n", 3, "--out", picture)
+    done = ask(run_folder(cfg), "-n", 3, "--out", picture)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("@placeholder") == done.stdout.count("answer: ") == 3
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -322,7 +325,7 @@ def test_a_run_can_be_asked(overrides: list[str], tmp_path: Path) -> None:
 
 def test_words_are_placed_within_lines_and_in_order() -> None:
     words = ["w" * n for n in np.random.default_rng(0).integers(1, 9, 200)] + ["x" * 50]
-    places = script("demo/answer.py").placed(words, 20)
+    places = placed(words, 20)
     assert places == sorted(places)
     taken: set[tuple[int, int]] = set()
     for word, (line, column) in zip(words, places, strict=True):

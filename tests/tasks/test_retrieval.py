@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lnexp.nn.ops.order_violations import order_violations
 from lnexp.tasks.order_embeddings import retrieval
-from lnexp.tasks.order_embeddings.retrieval import measures, ranks
+from lnexp.tasks.order_embeddings.retrieval import metrics, ranks
 
 
 def slowly(e_IC: np.ndarray, image_of_C: np.ndarray) -> tuple[list[int], list[int]]:
@@ -52,11 +52,11 @@ def zeros(v_ID: Tensor, s_CD: Tensor) -> Tensor:
 
 
 def test_measures_by_hand() -> None:
-    assert measures(np.array([0, 1, 4, 9, 30])) == {
+    assert metrics(np.array([0, 1, 4, 9, 30])) == {
         "recall_at_1": 20.0,
         "recall_at_5": 60.0,
         "recall_at_10": 80.0,
         "median_rank": 5.0,
         "mean_rank": pytest.approx(9.8),
     }
-    assert measures(np.array([1, 2]))["median_rank"] == 2  # the original rounds half ranks down, then counts from 1
+    assert metrics(np.array([1, 2]))["median_rank"] == 2  # the original rounds half ranks down, then counts from 1

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import lnexp.tasks.skip_thoughts.probes
-from lnexp import config
 from lnexp.config import compose, make_norm, make_task
 from lnexp.data import sentence_eval
 from lnexp.data.sentence_eval import Labelled
 from lnexp.data.text.vocabulary import END
 from lnexp.errors import UserError
+from lnexp.identity import run_folder
 from lnexp.nn import GRU
 from lnexp.seeding import seed_everything
 from lnexp.tasks.skip_thoughts.task import SkipThoughts, SkipThoughtsNet
@@ -129,12 +129,12 @@ def test_measures_by_hand(norm: str, overrides: list[str]) -> None:
         total += F.cross_entropy(model.output(h_NH).double(), target_N, reduction="sum").item()
         words += len(target_N)
         assert (target_N == END).sum() == 2 * len(batch["source_lengths_B"])
-    measured = task.evaluate(model, "valid")
+    measured = task.likelihood(model)
     assert measured["nll"] == pytest.approx(total / words, rel=1e-5)
     assert measured["perplexity"] == pytest.approx(math.exp(total / words), rel=1e-4)
     with torch.no_grad():
         model.output.weight.zero_()
-    assert task.evaluate(model, "valid")["perplexity"] == pytest.approx(len(task.prose.vocabulary), rel=1e-5)
+    assert task.likelihood(model)["perplexity"] == pytest.approx(len(task.prose.vocabulary), rel=1e-5)
 
 
 def test_only_training_rounds_its_products(overrides: list[str]) -> None:
@@ -168,21 +168,27 @@ def test_batch_norm_takes_its_statistics_from_sentences_of_all_lengths(overrides
 def test_only_what_can_be_measured_is_declared(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without sets no probes; with some, their curves, and measures of vectors that come from the encoder."""
     task, _ = made(overrides)
-    assert task.splits == ("valid",)
+    assert [e.name for e in task.evaluations()] == ["valid"]
     assert [c.metric for c in task.curves] == ["valid/nll"]
 
     sentences = [["the", animal, deed] for animal in ("cat", "dog") for deed in ("runs", "sleeps", "sings", "hides")] * 10
     told = Labelled(sentences, np.array([s[1] == "cat" for s in sentences], np.int64))
     monkeypatch.setattr(sentence_eval, "load", lambda root, data_dir: {"mr": told})
     task, model = made(overrides, "task.probes=package")
-    assert (task.starts, task.splits, task.finals) == (("probes",), ("valid", "probes"), ("means", "words"))
+    evaluations = {e.name: e for e in task.evaluations()}
+    assert [(e.name, e.when) for e in evaluations.values()] == [
+        ("valid", ("during",)),
+        ("probes", ("start", "during")),
+        ("means", ("end",)),
+        ("words", ("end",)),
+    ]
     assert [c.metric for c in task.curves] == ["valid/nll", "probes/mr_accuracy"]
-    measured = task.evaluate(model.eval(), "probes")
+    measured = evaluations["probes"].measure(model.eval())
     assert measured["mr_accuracy"] > 99  # cats and dogs are two words, and each sentence is there ten times
-    assert task.evaluate(model, "means")["mr_accuracy"] > 99
-    assert task.evaluate(model, "words") == {"mr_accuracy": 100, "mr_accuracy_sd": 0}
+    assert evaluations["means"].measure(model)["mr_accuracy"] > 99
+    assert evaluations["words"].measure(model) == {"mr_accuracy": 100, "mr_accuracy_sd": 0}
     monkeypatch.setattr(lnexp.tasks.skip_thoughts.probes, "accuracies", None)
-    assert task.evaluate(model, "words") == {"mr_accuracy": 100, "mr_accuracy_sd": 0}  # counted once
+    assert evaluations["words"].measure(model) == {"mr_accuracy": 100, "mr_accuracy_sd": 0}  # counted once
 
 
 def test_means_are_those_of_the_words_embeddings(overrides: list[str]) -> None:
@@ -204,7 +210,7 @@ def test_the_untrained_encoder_is_probed_first_and_references_last(
         [*overrides, "task.probes=package", "max_updates=4", "eval_every=2", f"results_dir={tmp_path}", "wandb.mode=disabled"]
     )
     run.run(cfg)
-    rows = pd.read_csv(config.run_folder(cfg) / "metrics.csv")
+    rows = pd.read_csv(run_folder(cfg) / "metrics.csv")
     steps = rows[rows["metric"] == "mr_accuracy"].groupby("split")["step"].agg(list).to_dict()
     assert steps == {"probes": [0, 2, 4], "means": [4], "words": [4]}
 
@@ -255,8 +261,8 @@ def test_table_3_has_the_papers_rows_and_ours() -> None:
         ("task.probes=senteval", "task.probes=senteval: give data.eval_root=FOLDER, in SentEval's layout"),
         ("task.probes=paper", "task.probes=paper: give data.eval_root=FOLDER, in SentEval's layout"),
         ("task.softmax_products=half", "task.softmax_products=half: allowed are bfloat16, float32"),
-        ("task.hidden_size=0", "task.hidden_size=0: must be 1 or more"),
-        ("task.valid_triplets=0", "task.valid_triplets=0: must be 1 or more"),
+        ("task.hidden_size=0", "task.hidden_size=0: must be a whole number, 1 or more"),
+        ("task.valid_triplets=0", "task.valid_triplets=0: must be a whole number, 1 or more, or null"),
         ("task.max_words=2", "no three neighbouring sentences of fewer than 2 words"),
     ],
 )

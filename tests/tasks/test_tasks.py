@@ -13,11 +13,13 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from lnexp.config import compose, make_norm, make_task, run_folder
+from lnexp.config import compose, make_norm, make_task
+from lnexp.identity import run_folder
 from lnexp.nn import NORMS
 from lnexp.seeding import fold, generator, seed_everything, set_aside
 from lnexp.tasks import TASKS, Task
 from lnexp.training import checkpoint
+from lnexp.training.distributed import ProcessGroup
 from lnexp.training.run import run
 from lnexp.training.runlog import read_rows
 
@@ -60,17 +62,17 @@ def test_the_loss_of_one_batch_falls_and_measures_are_declared(task: str, norm: 
     model = this.build(make_norm(cfg))
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
     batch = this.batches("train", 32, seed=0)[0]
-    losses = []
+    losses, loss_and_parts = [], ProcessGroup("cpu").wrap(model, this.loss)
     for _ in range(150):
         optimizer.zero_grad()
-        loss = this.loss(model, batch)
+        loss, _ = loss_and_parts(batch)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert min(losses[-10:]) < 0.95 * losses[0]
     assert all(p.grad is not None for p in model.parameters())
     model.eval()
-    measured = {f"{split}/{name}": v for split in (*this.splits, *this.finals) for name, v in this.evaluate(model, split).items()}
+    measured = {f"{e.name}/{name}": v for e in this.evaluations() for name, v in e.measure(model).items()}
     assert {curve.metric for curve in this.curves} <= set(measured)
     assert all(np.isfinite(v) for v in measured.values())
 
@@ -91,7 +93,7 @@ def test_a_run_that_was_broken_off_ends_as_one_that_was_not(
                 with pytest.raises(KeyboardInterrupt):
                     run(cfg)
         run(cfg)
-        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in read_rows(run_folder(cfg))]
+        rows = [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in read_rows(run_folder(cfg))]
         weights = checkpoint.load(run_folder(cfg) / checkpoint.LATEST)
         assert weights is not None
         of_run[place] = rows, weights["model"]

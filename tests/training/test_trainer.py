@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -11,18 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from lnexp import config
-from lnexp.tasks.base import words
+from lnexp.identity import run_folder
+from lnexp.tasks.base import Evaluation, words
 from lnexp.tasks.mnist import MNIST
 from lnexp.training import run
 from lnexp.training.progress import Progress
 from lnexp.training.runlog import read_rows
+from lnexp.training.trainer import evaluate
+from tests.conftest import Started, train
 
 
 def finish(*overrides: str) -> tuple[dict, Path]:
     cfg = config.compose(list(overrides))
     summary = run.run(cfg)
     assert summary is not None
-    return summary, config.run_folder(cfg)
+    return summary, run_folder(cfg)
 
 
 def test_a_run_writes_what_it_says(smoke: list[str]) -> None:
@@ -99,7 +105,7 @@ def test_an_error_leaves_no_summary(smoke: list[str], monkeypatch: pytest.Monkey
     cfg = config.compose(smoke)
     with pytest.raises(RuntimeError, match="broken"):
         run.run(cfg)
-    folder = config.run_folder(cfg)
+    folder = run_folder(cfg)
     assert folder.exists()
     assert not (folder / "summary.json").exists()
     monkeypatch.undo()
@@ -123,3 +129,55 @@ def test_plan_says_what_a_run_would_cost_and_makes_none(smoke: list[str], capsys
     )  # weights, gains and biases, logits' bias
     assert told["updates"].startswith("60 (20 an epoch)")
     assert not (tmp_path / "results").exists()
+
+
+def test_a_signal_saves_a_checkpoint_of_the_current_update(smoke: list[str], tmp_path: Path) -> None:
+    """SIGTERM in the middle of an epoch: the same command continues there, and ends as a run that was not stopped."""
+    long = [*smoke, "norm=ln", "max_updates=400", "epochs=null", "eval_every=400", "log_every=1", "batch_size=16"]
+    started = Started("train.py", *long, "checkpoint_minutes=null")
+    metrics = tmp_path / "results" / "runs" / "mnist"
+    while started.running() and not any(len(p.read_text().splitlines()) > 5 for p in metrics.glob("*/metrics.csv")):
+        time.sleep(0.01)
+    os.kill(started.process.pid, signal.SIGTERM)
+    assert started.wait(60) == 130, started.said()
+    assert "Stopping after this update" in started.said()[1]
+    (folder,) = metrics.iterdir()
+    stopped = int(read_rows(folder)[-1]["step"])
+    assert 0 < stopped < 400
+    done = train(*long)
+    assert done.returncode == 0, done.stderr
+    assert f"resumed at update {stopped} of 400" in done.stderr
+    _, reference = finish(*long, f"results_dir={tmp_path}/whole")
+    again = [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in read_rows(folder)]
+    assert again == [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in read_rows(reference)]
+
+
+def test_parts_of_a_loss_are_logged_and_their_sum_is_the_loss(smoke_of: dict[str, list[str]]) -> None:
+    _, folder = finish(*smoke_of["order_embeddings"])
+    logged: dict[int, dict[str, float]] = {}
+    for row in read_rows(folder):
+        if row["split"] == "train":
+            logged.setdefault(int(row["step"]), {})[row["metric"]] = float(row["value"])
+    assert all(set(of) == {"loss", "images", "captions"} for of in logged.values())
+    for of in logged.values():
+        assert of["images"] + of["captions"] == pytest.approx(of["loss"], rel=1e-5)
+
+
+def test_samples_are_written_under_the_run_and_can_be_left_out(smoke_of: dict[str, list[str]], tmp_path: Path) -> None:
+    for task, name in (("order_embeddings", "retrieved.html"), ("question_answering", "answers.png")):
+        _, folder = finish(*smoke_of[task])
+        assert (folder / "samples" / name).stat().st_size > 1000
+        _, folder = finish(*smoke_of[task], "samples=false", f"results_dir={tmp_path}/without")
+        assert not (folder / "samples").exists()
+
+
+def test_evaluations_draw_the_same_noise_under_every_norm(smoke: list[str]) -> None:
+    """Also under batch normalisation, whose statistics are estimated before."""
+    drawn = {}
+    for norm_name in ("none", "bn"):
+        cfg = config.compose([*smoke, f"norm={norm_name}"])
+        task, norm = config.make_task(cfg, "cpu"), config.make_norm(cfg)
+        noisy = Evaluation("noisy", lambda model: {"draw": torch.rand(()).item()})
+        task.evaluations = lambda noisy=noisy: (noisy,)  # type: ignore[method-assign, misc]
+        drawn[norm_name] = evaluate(task, norm, task.build(norm), seed=3, step=10, when="during")
+    assert drawn["none"] == drawn["bn"]

@@ -44,7 +44,7 @@ def test_offline_without_credentials_every_step_with_its_axis(smoke: list[str], 
     steps = history(log)
     (folder,) = (tmp_path / "results" / "runs" / "mnist").iterdir()
     for line in (folder / "metrics.csv").read_text().splitlines()[1:]:
-        step, epoch, _, split, metric, value = line.split(",")
+        step, epoch, _, _, split, metric, value = line.split(",")
         logged = steps[int(step)]
         assert logged[f"{split}/{metric}"] == pytest.approx(float(value))
         assert logged["update"] == int(step)

@@ -1,4 +1,4 @@
-"""How well images and captions find each other: recalls and ranks as in the evaluation of Vendrov et al. (paper section 6.1).
+"""Retrieval metrics: ranks and recalls as in the evaluation of Vendrov et al. (paper section 6.1).
 
 Shapes: I images, C captions (those of an image stand together, in the order of the images), D units, K images of a block.
 """
@@ -18,7 +18,7 @@ SCORES = 1 << 23  # that are held at once: 32 MiB in float32
 
 @torch.no_grad()
 def ranks(v_ID: Tensor, s_CD: Tensor, image_of_C: Tensor, distances: Distances) -> tuple[np.ndarray, np.ndarray]:
-    """How many others come before the right one, equal ones in their own order (so that equal embeddings rank by chance).
+    """Rank of the correct item among all, 0 = best; ties are broken by index.
 
     Args:
         v_ID, s_CD: embeddings.
@@ -26,8 +26,7 @@ def ranks(v_ID: Tensor, s_CD: Tensor, image_of_C: Tensor, distances: Distances) 
         distances: of all images to all captions.
 
     Returns:
-        For each caption, the rank of its image among all images; for each image, that of the best of its captions among all
-        captions. Both count from 0.
+        image_rank_C: for each caption, the rank of its image. caption_rank_I: for each image, the rank of its best caption.
     """
     images, captions = len(v_ID), len(s_CD)
     first_I = torch.searchsorted(image_of_C, torch.arange(images + 1, device=image_of_C.device)).tolist()
@@ -54,7 +53,7 @@ def ranks(v_ID: Tensor, s_CD: Tensor, image_of_C: Tensor, distances: Distances) 
     return image_rank_C.cpu().numpy(), caption_rank_I.cpu().numpy()
 
 
-def measures(ranks_N: np.ndarray) -> dict[str, float]:
+def metrics(ranks_N: np.ndarray) -> dict[str, float]:
     """recall_at_1, 5, 10 in percent; median_rank (half ranks rounded down) and mean_rank, which count from 1."""
     recalls = {f"recall_at_{k}": 100 * float(np.mean(ranks_N < k)) for k in (1, 5, 10)}
     return recalls | {"median_rank": float(np.floor(np.median(ranks_N)) + 1), "mean_rank": float(ranks_N.mean() + 1)}

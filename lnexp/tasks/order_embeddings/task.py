@@ -1,50 +1,54 @@
-"""Order embeddings: images and captions in one space, where a caption stands for less than its image (paper section 6.1).
+"""Order embeddings: ranking images for a caption and captions for an image (paper section 6.1, Figure 1, Table 2).
 
-Shapes: I images, C captions, B batch, T words of the longest caption, F features of an image, D units.
+Shapes: I images, C captions, B batch, D units of the common space.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lnexp.data.batches import Batches, bucketed
 from lnexp.data.captions import caption_set as captions
-from lnexp.data.captions.pairs import PairBatches, Pairs
-from lnexp.data.text.vocabulary import Vocabulary, bucketed, tokenize
-from lnexp.errors import UserError, unknown
-from lnexp.nn import GRU, Norm
+from lnexp.data.captions.pairs import Pairs, pair_batches
+from lnexp.data.text.vocabulary import Vocabulary, tokenize
+from lnexp.errors import UserError, check_choice, check_integer, check_number
+from lnexp.nn import Norm
 from lnexp.nn.ops.order_violations import order_violations
-from lnexp.tasks.base import Batch, Curve, Share, Task
-from lnexp.tasks.order_embeddings.retrieval import measures, ranks
+from lnexp.tasks.base import Batch, Curve, Evaluation, Loss, Setting, Share, Task
+from lnexp.tasks.order_embeddings.model import OrderEmbedding, hinge
+from lnexp.tasks.order_embeddings.retrieval import metrics, ranks
+from lnexp.tasks.recurrent import check_recurrent
 
 MARGINS = {"order": 0.05, "symmetric": 0.2}  # Vendrov et al., released code
+SHOWN = 8  # captions on the page of samples
 RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")
 
 
 class OrderEmbeddings(Task):
-    """Ranking images for a caption and captions for an image.
+    """Image-sentence ranking with order embeddings.
 
     Args:
-        word_size: units of a word's embedding (paper: 300).
-        hidden_size: units of the GRU and of the common space (paper: 1024).
+        setting: data set and device.
+        word_size: size of a word embedding (paper: 300).
+        hidden_size: number of units of the GRU and of the common space (paper: 1024).
         objective: order (order violations of absolute values) | symmetric (cosine).
-        margin: of the hinge; None: 0.05 for order, 0.2 for symmetric (released code).
-        bucketing: batches of captions of about equal length; the released code takes captions as they come, so that they meet
-            negatives of any length.
-        valid_images: validate on the first so many images (paper: 1,000); None for all.
-        fold_images: test on folds of so many images and average (paper: 1,000); None for all at once.
+        margin: margin of the hinge loss; None: 0.05 for order, 0.2 for symmetric (released code).
+        bucketing: batches of captions of similar length; False: random batches (released code).
+        valid_images: number of validation images, from the first on (paper: 1,000); None: all.
+        fold_images: number of images in a fold; test metrics are means over folds (paper: 1,000). None: one fold.
+        cell: gru (paper) | lstm | rnn.
+        placement: where the norm stands, see `lnexp.tasks.recurrent`.
     """
 
     name = "order_embeddings"
     revision = 1
-    splits = ("valid",)
-    finals = ("test",)
+    later_knobs: ClassVar = {"cell": "gru", "placement": "all_gates"}
     calibration = (10, 500)
     paper_data = ("coco", "karpathy")
     curves = (
@@ -69,6 +73,8 @@ class OrderEmbeddings(Task):
 
     def __init__(
         self,
+        setting: Setting,
+        *,
         word_size: int,
         hidden_size: int,
         objective: str,
@@ -76,54 +82,64 @@ class OrderEmbeddings(Task):
         bucketing: bool,
         valid_images: int | None,
         fold_images: int | None,
-        data: Mapping[str, Any],
-        data_dir: Path,
-        device: str,
+        cell: str = "gru",
+        placement: str = "all_gates",
     ) -> None:
-        if objective not in MARGINS:
-            raise unknown("task.objective", objective, MARGINS)
-        sizes = {"word_size": word_size, "hidden_size": hidden_size, "valid_images": valid_images, "fold_images": fold_images}
-        for key, size in sizes.items():
-            if size is not None and size < 1:
-                raise UserError(f"task.{key}={size}: must be 1 or more")
-        if margin is not None and margin <= 0:
-            raise UserError(f"task.margin={margin}: must be above 0, or null")
+        check_recurrent(cell, placement)
+        check_choice("task.objective", objective, MARGINS)
+        for key, size in {"word_size": word_size, "hidden_size": hidden_size}.items():
+            check_integer(f"task.{key}", size)
+        for key, number in {"valid_images": valid_images, "fold_images": fold_images}.items():
+            check_integer(f"task.{key}", number, optional=True)
+        check_number("task.margin", margin, above=0, optional=True)
         self.word_size, self.hidden_size, self.objective, self.bucketing = word_size, hidden_size, objective, bucketing
+        self.cell, self.placement = cell, placement
         self.margin = MARGINS[objective] if margin is None else margin
-        self.valid_images, self.fold_images, self.device = valid_images, fold_images, device
-        self.set = captions.load(data, data_dir)
+        self.valid_images, self.fold_images, self.device = valid_images, fold_images, setting.device
+        self.set = captions.load(setting.data, setting.data_dir)
         words = (caption for image in self.set.images if image.split != "test" for caption in image.captions)
-        self.vocabulary = Vocabulary.build(words)  # of training and validation captions, as the released code
+        self.vocabulary = Vocabulary.build(words)  # of training and validation captions, as in the released code
         self.data = {split: Pairs(self.set, split, self.vocabulary) for split in ("train", "valid", "test")}
 
     def build(self, norm: Norm) -> nn.Module:
         longest = int(self.data["train"].words.lengths_N.max())
         words, features, positive = len(self.vocabulary), self.set.features_ID.shape[1], self.objective == "order"
-        return OrderEmbedding(words, features, self.word_size, self.hidden_size, norm, longest, positive)
+        sizes = words, features, self.word_size, self.hidden_size
+        return OrderEmbedding(*sizes, norm, longest, positive, self.cell, self.placement)
 
-    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> PairBatches:
+    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
         """Batches of images, each with one of its captions, drawn anew in each epoch."""
         if share[1] > 1:
             raise UserError("task=order_embeddings: every caption of a batch meets every image, so one run takes one process")
-        return PairBatches(self.data[split], batch_size, seed, epoch, self.bucketing, self.device)
+        return pair_batches(self.data[split], batch_size, seed, epoch, self.bucketing, self.device)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
         return hinge(self.distances(*model(**batch)), self.margin)
 
     def distances(self, v_ID: Tensor, s_CD: Tensor) -> Tensor:
-        """How badly each caption goes with each image, [I, C]: order violations, or the negative cosine."""
+        """Distances of all images to all captions, [I, C]: order violations, or the negative cosine."""
         return order_violations(v_ID, s_CD) if self.objective == "order" else -v_ID @ s_CD.t()
 
-    def numbers(self, sentence: str) -> tuple[list[int], list[str]]:
-        """A sentence as the model reads it, END behind it, and its words that are not in the vocabulary, which are left out."""
+    def encode(self, sentence: str) -> tuple[list[int], list[str]]:
+        """Token ids of a sentence, END last, without unknown words; and those unknown words.
+
+        Raises:
+            UserError: no word is in the vocabulary.
+        """
         words = tokenize(sentence)
-        known = [word for word in words if word in self.vocabulary.numbers]
+        known = [word for word in words if word in self.vocabulary.ids]
         if not known:
             raise UserError(f"sentence={sentence}: none of its words is in the vocabulary")
-        return self.vocabulary.encode(known), [word for word in words if word not in self.vocabulary.numbers]
+        return self.vocabulary.encode(known), [word for word in words if word not in self.vocabulary.ids]
+
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        return (
+            Evaluation("valid", partial(self.evaluate, split="valid")),
+            Evaluation("test", partial(self.evaluate, split="test"), when=("end",)),
+        )
 
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
-        """Recalls and ranks of both directions, averaged over folds.
+        """Recalls and ranks in both directions, means over folds.
 
         image_*: for a caption, find its image. caption_*: for an image, find one of its captions. *_recall_sum: R@1 + R@5 + R@10.
         """
@@ -135,72 +151,26 @@ class OrderEmbeddings(Task):
         for fold_ in range(folds):
             images = np.arange(fold_ * size, min((fold_ + 1) * size, len(pairs)))
             image_rank_C, caption_rank_I = ranks(*embed(model, pairs, images, self.device), self.distances)
-            both = {"image": measures(image_rank_C), "caption": measures(caption_rank_I)}
+            both = {"image": metrics(image_rank_C), "caption": metrics(caption_rank_I)}
             found.append({f"{what}_{name}": value for what, values in both.items() for name, value in values.items()})
         mean = {name: float(np.mean([f[name] for f in found])) for name in found[0]}
         return mean | {f"{what}_recall_sum": sum(mean[f"{what}_{r}"] for r in RECALLS) for what in ("image", "caption")}
 
+    def samples(self, model: nn.Module, folder: Path) -> None:
+        """retrieved.html: for some captions of the validation images, the best images."""
+        from lnexp.tasks.order_embeddings.search import Searcher
 
-def hinge(e_BB: Tensor, margin: float) -> Tensor:
-    """How far wrong pairs are from being `margin` worse than right ones: the sum over each caption with every other image and
-    each image with every other caption, e_BB[i, c] being the distance of image i and caption c and right pairs the diagonal."""
-    own_B = e_BB.diagonal()
-    hinges_BB = (margin + own_B - e_BB).relu() + (margin + own_B[:, None] - e_BB).relu()
-    right_BB = torch.eye(len(own_B), dtype=torch.bool, device=e_BB.device)
-    return hinges_BB.masked_fill(right_BB, 0).sum()
-
-
-class OrderEmbedding(nn.Module):
-    """(features_BF, words_TB, lengths_B) -> (v_BD, s_BD): images through a linear map, captions through a GRU, its last state.
-
-    Both end on the unit sphere; with `positive`, for the order objective, all coordinates are then made positive.
-    """
-
-    def __init__(
-        self, words: int, features: int, word_size: int, hidden_size: int, norm: Norm, longest: int, positive: bool = True
-    ) -> None:
-        super().__init__()
-        self.embedding = nn.utils.skip_init(nn.Embedding, words, word_size)
-        self.rnn = GRU(word_size, hidden_size, norm=norm, max_t=longest)
-        self.image = nn.utils.skip_init(nn.Linear, features, hidden_size)
-        self.positive = positive
-
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
-        for name in ("weight_ih_l0", "weight_hh_l0"):
-            weight = torch.empty(getattr(self.rnn, name).shape)
-            for gate in weight.split(hidden_size):
-                draw(gate)
-            self.rnn.assign(name, weight)
-        nn.init.xavier_uniform_(self.image.weight)
-        for bias in (self.rnn.get_parameter("bias_ih_l0"), self.rnn.get_parameter("bias_hh_l0"), self.image.bias):
-            nn.init.zeros_(bias)
-
-    def forward(self, features_BF: Tensor, words_TB: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        return self.images(features_BF), self.captions(words_TB, lengths_B)
-
-    def images(self, features_BF: Tensor) -> Tensor:
-        return self.on_sphere(self.image(features_BF))
-
-    def captions(self, words_TB: Tensor, lengths_B: Tensor) -> Tensor:
-        _, last_1BD = self.rnn(self.embedding(words_TB), lengths=lengths_B)
-        return self.on_sphere(last_1BD[0])
-
-    def on_sphere(self, x_BD: Tensor) -> Tensor:
-        x_BD = F.normalize(x_BD, dim=1)
-        return x_BD.abs() if self.positive else x_BD
-
-
-def draw(weight: Tensor) -> None:
-    """The released code's start: square matrices orthogonal, others uniform within 0.1."""
-    if weight.shape[0] == weight.shape[1]:
-        nn.init.orthogonal_(weight)
-    else:
-        nn.init.uniform_(weight, -0.1, 0.1)
+        assert isinstance(model, OrderEmbedding)
+        searcher = Searcher(self, model, "valid")
+        shown = np.linspace(0, len(searcher.pairs) - 1, SHOWN).round().astype(int)
+        sentences = [" ".join(self.set.images[row].captions[0]) for row in searcher.pairs.rows_I[shown]]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "retrieved.html").write_text(searcher.page(sentences, [], n=5), encoding="utf-8")
 
 
 @torch.no_grad()
 def embed(model: OrderEmbedding, pairs: Pairs, images: np.ndarray, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """(v_ID, s_CD, image_of_C) of some consecutive images and all their captions; captions go through the GRU by length."""
+    """(v_ID, s_CD, image_of_C) of consecutive images and all their captions; captions are batched by length."""
     first, last = pairs.first_I[images[0]], pairs.first_I[images[-1]] + pairs.captions_I[images[-1]]
     v_ID = model.images(pairs.features(images, device))
     s_CD = v_ID.new_empty(last - first, v_ID.shape[1])

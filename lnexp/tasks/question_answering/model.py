@@ -17,36 +17,49 @@ L directions, D = L H, A answers.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lnexp.nn import LSTM, Norm
+from lnexp.nn import Norm
 from lnexp.tasks.base import Batch
-
-if TYPE_CHECKING:
-    from lnexp.tasks.question_answering.task import QuestionAnswering
+from lnexp.tasks.recurrent import hidden_state, recurrent
 
 
 class AttentiveReader(nn.Module):
     """A batch of questions -> (logits_BA, alpha_TB); alpha is 0 on padding and sums to 1 over each passage.
 
     Args:
-        words, answers: size of the vocabulary, and number of answers to choose from.
-        longest: words of the longest passage and of the longest question, for norms with statistics per step.
+        words, answers: size of the vocabulary, and number of possible answers.
+        longest: number of tokens of the longest passage and of the longest question, for norms with statistics per step.
+        norm: normalisation of the recurrent layers.
+        word_size, hidden_size, bidirectional, attention, use_dq_sims, dropout, cell, placement: see `QuestionAnswering`.
     """
 
-    def __init__(self, words: int, answers: int, longest: tuple[int, int], task: QuestionAnswering, norm: Norm) -> None:
+    def __init__(
+        self,
+        words: int,
+        answers: int,
+        longest: tuple[int, int],
+        norm: Norm,
+        *,
+        word_size: int,
+        hidden_size: int,
+        bidirectional: bool,
+        attention: str,
+        use_dq_sims: bool,
+        dropout: float,
+        cell: str,
+        placement: str,
+    ) -> None:
         super().__init__()
-        E, H = task.word_size, task.hidden_size
-        D = 2 * H if task.bidirectional else H
-        self.tanh_attention, self.dropout = task.attention == "tanh", task.dropout
+        E, H = word_size, hidden_size
+        D = 2 * H if bidirectional else H
+        self.tanh_attention, self.dropout = attention == "tanh", dropout
         self.embedding = nn.Embedding.from_pretrained(uniform(words, E), freeze=False)
-        self.passage = Encoder(E, H, norm, task.bidirectional, longest[0])
-        self.question = Encoder(E, H, norm, task.bidirectional, longest[1])
-        self.B = linear(square(H, D)) if task.use_dq_sims else None
+        self.passage, self.question = (Encoder(E, H, norm, bidirectional, n, cell, placement) for n in longest)
+        self.B = linear(square(H, D)) if use_dq_sims else None
         if self.tanh_attention:
             self.W_dm = nn.Sequential(linear(square(H, D)), norm.term(H))
             self.W_qm = nn.Sequential(linear(uniform(H, D)), norm.term(H))
@@ -72,13 +85,13 @@ class AttentiveReader(nn.Module):
         return self.W_ga(self.dropped(g_BH)) + self.b_a, alpha_TB
 
     def words(self, *texts: Tensor) -> list[Tensor]:
-        """The embeddings of several texts [T, B], looked up at once: the gradient of the table is summed once."""
+        """The embeddings of several texts [T, B], in one lookup: the gradient of the table is summed once."""
         flat_RE = self.dropped(self.embedding(torch.cat([text.flatten() for text in texts])))
         parts = flat_RE.split([text.numel() for text in texts])
         return [part.view(*text.shape, -1) for part, text in zip(parts, texts, strict=True)]
 
     def attend(self, d_TBD: Tensor, q_BD: Tensor, real_TB: Tensor) -> Tensor:
-        """alpha_TB. Only real words come in: none of the padding enters a sum or a batch's statistics."""
+        """The attention alpha_TB. Padding enters neither sums nor batch statistics."""
         d_RD, case_R = d_TBD[real_TB], real_TB.nonzero()[:, 1]
         s_R = (self.B(d_RD) * self.B(q_BD)[case_R]).sum(1) if self.B is not None else d_RD.new_zeros(len(d_RD))
         score_R = s_R
@@ -92,44 +105,47 @@ class AttentiveReader(nn.Module):
 
 
 class Encoder(nn.Module):
-    """An LSTM over padded texts: x_TBE -> all its states [T, B, D], 0 on padding, and the last of each direction, [B, D].
+    """A recurrent layer over padded texts: x_TBE -> its states [T, B, D], 0 on padding, and the last of each direction, [B, D].
 
-    h starts at a learned h0 that starts at 0, c at 0 (paper 6.2, released code). The very first step is no trap for layer
-    normalisation here, for words are never 0: only W_hh h0 has nothing but eps to be divided by, once.
+    The initial h is a learned h0 that starts at 0, the initial c is 0 (paper 6.2, released code). Under layer normalisation
+    W_hh h0 = 0 is divided by sqrt(eps) at the first step, once; word embeddings are never 0.
     """
 
-    def __init__(self, inputs: int, hidden: int, norm: Norm, bidirectional: bool, longest: int) -> None:
+    def __init__(
+        self, inputs: int, hidden: int, norm: Norm, bidirectional: bool, longest: int, cell: str, placement: str
+    ) -> None:
         super().__init__()
-        self.rnn = LSTM(inputs, hidden, norm=norm, bidirectional=bidirectional, max_t=longest)
+        self.rnn = recurrent(cell, placement, inputs, hidden, norm, bidirectional=bidirectional, max_t=longest)
         for name in self.rnn.names():
             for weight in (f"weight_ih_{name}", f"weight_hh_{name}"):
-                columns = getattr(self.rnn, weight).shape[1]
-                self.rnn.assign(weight, torch.cat([square(hidden, columns) for _ in range(4)]))  # gate by gate
+                rows, columns = getattr(self.rnn, weight).shape
+                self.rnn.assign(weight, torch.cat([square(hidden, columns) for _ in range(rows // hidden)]))  # gate by gate
             nn.init.zeros_(self.rnn.get_parameter(f"bias_ih_{name}"))
             nn.init.zeros_(self.rnn.get_parameter(f"bias_hh_{name}"))
         self.h0 = nn.Parameter(torch.zeros(len(self.rnn.names()), hidden))
 
     def forward(self, x_TBE: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         h0_LBH = self.h0[:, None].expand(-1, x_TBE.shape[1], -1)
-        out_TBD, (h_LBH, _) = self.rnn(x_TBE, (h0_LBH, torch.zeros_like(h0_LBH)), lengths_B)
-        return out_TBD, h_LBH.transpose(0, 1).flatten(1)
+        start = (h0_LBH, torch.zeros_like(h0_LBH)) if len(self.rnn.state_names) > 1 else h0_LBH
+        out_TBD, last = self.rnn(x_TBE, start, lengths=lengths_B)
+        return out_TBD, hidden_state(last).transpose(0, 1).flatten(1)
 
 
 def uniform(rows: int, columns: int) -> Tensor:
-    """The released code's start of a matrix: uniform within sqrt(6 / (rows + columns + 1))."""
+    """Initialisation of the released code: uniform in [-r, r], r = sqrt(6 / (rows + columns + 1))."""
     r = math.sqrt(6 / (rows + columns + 1))
     return torch.empty(rows, columns).uniform_(-r, r)
 
 
 def square(rows: int, columns: int) -> Tensor:
-    """And of one that is 0.05 times an orthogonal matrix if it is square."""
+    """Initialisation of the released code: 0.05 times an orthogonal matrix if square, else `uniform`."""
     if rows != columns:
         return uniform(rows, columns)
     return 0.05 * nn.init.orthogonal_(torch.empty(rows, columns))
 
 
 def linear(weight: Tensor) -> nn.Linear:
-    """x -> W x, with no bias."""
+    """A linear layer without bias, with the given weight."""
     layer = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0], bias=False)
     layer.weight = nn.Parameter(weight)
     return layer

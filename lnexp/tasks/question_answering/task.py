@@ -5,42 +5,47 @@ Shapes: T words of a passage, S of a question, B batch, E entities, A answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lnexp.data.batches import Batches
 from lnexp.data.cloze import cloze_set as cloze
-from lnexp.data.cloze.cloze_set import ENTITY
-from lnexp.errors import UserError, unknown
+from lnexp.data.cloze.baselines import baselines
+from lnexp.data.cloze.batches import ENTITY, cloze_batches
+from lnexp.errors import UserError, check_choice, check_integer, check_number
 from lnexp.nn import Norm
 from lnexp.seeding import fold
-from lnexp.tasks.base import Batch, Curve, Share, Task
+from lnexp.tasks.base import Batch, Curve, Evaluation, Setting, Share, Task
 from lnexp.tasks.question_answering.model import AttentiveReader
+from lnexp.tasks.recurrent import check_recurrent
 
-CHOICES = {"attention": ("tanh", "bilinear"), "answers": ("vocabulary", "entities")}
+SHOWN = 5  # questions on the picture of samples
 
 
 class QuestionAnswering(Task):
-    """Naming the entity that a question leaves blank.
+    """Cloze questions: which entity fills the blank of a sentence about a passage.
 
     Args:
-        word_size: units of a word's embedding (paper: 240).
-        hidden_size: units of both LSTMs, of the attention and of the layer before the answer (paper: 240).
-        bidirectional: the LSTMs read both ways (paper: no).
-        attention: tanh (the paper's) | bilinear (the bilinear term alone).
-        use_dq_sims: the attention's bilinear term of passage and question (the released code's name; paper: yes).
-        answers: vocabulary, any word (paper) | entities, any entity the data have a number for.
-        dropout: share of the units of words, and of the layer before the answer, that training leaves out (paper: a half).
+        setting: data set and device.
+        word_size: size of a word embedding (paper: 240).
+        hidden_size: number of units of both LSTMs, of the attention and of the layer before the answer (paper: 240).
+        bidirectional: whether the LSTMs read in both directions (paper: no).
+        attention: tanh (paper) | bilinear (the bilinear term alone).
+        use_dq_sims: whether the attention has a bilinear term of passage and question (name of the released code; paper: yes).
+        answers: vocabulary, any word (paper) | entities, any entity of the data set.
+        dropout: dropout probability of word embeddings and of the layer before the answer (paper: 0.5).
+        cell: lstm (paper) | gru | rnn.
+        placement: where the norm stands, see `lnexp.tasks.recurrent`.
     """
 
     name = "question_answering"
     revision = 1
-    splits = ("valid",)
-    finals = ("baselines",)
+    later_knobs: ClassVar = {"cell": "lstm", "placement": "all_gates"}
     calibration = (10, 500)
     paper_data = ("cnn",)
     curves = (
@@ -72,6 +77,8 @@ class QuestionAnswering(Task):
 
     def __init__(
         self,
+        setting: Setting,
+        *,
         word_size: int,
         hidden_size: int,
         bidirectional: bool,
@@ -79,35 +86,40 @@ class QuestionAnswering(Task):
         use_dq_sims: bool,
         answers: str,
         dropout: float,
-        data: Mapping[str, Any],
-        data_dir: Path,
-        device: str,
+        cell: str = "lstm",
+        placement: str = "all_gates",
     ) -> None:
-        for key, value in {"attention": attention, "answers": answers}.items():
-            if value not in CHOICES[key]:
-                raise unknown(f"task.{key}", value, CHOICES[key])
-        for key, size in {"word_size": word_size, "hidden_size": hidden_size}.items():
-            if size < 1:
-                raise UserError(f"task.{key}={size}: must be 1 or more")
-        if not 0 <= dropout < 1:
-            raise UserError(f"task.dropout={dropout}: must be 0 or more and below 1")
+        check_recurrent(cell, placement)
+        check_choice("task.attention", attention, ("tanh", "bilinear"))
+        check_choice("task.answers", answers, ("vocabulary", "entities"))
+        check_integer("task.word_size", word_size)
+        check_integer("task.hidden_size", hidden_size)
+        check_number("task.dropout", dropout, least=0, below=1)
         if attention == "bilinear" and not use_dq_sims:
             raise UserError(f"task.use_dq_sims={use_dq_sims}: attention=bilinear is this term alone, so it must be true")
-        self.word_size, self.hidden_size, self.bidirectional, self.dropout = word_size, hidden_size, bidirectional, dropout
-        self.attention, self.use_dq_sims, self.device = attention, use_dq_sims, device
-        self.set = cloze.load(data, data_dir)
+        self.device = setting.device
+        self.set = cloze.load(setting.data, setting.data_dir)
         every_word = answers == "vocabulary"
-        self.first_answer = 0 if every_word else ENTITY  # vocabulary number of the first word that can be an answer
+        self.first_answer = 0 if every_word else ENTITY  # token id of the first word that can be an answer
         self.answers = len(self.set.vocabulary) if every_word else self.set.entities
+        self.make_model = partial(
+            AttentiveReader,
+            word_size=word_size,
+            hidden_size=hidden_size,
+            bidirectional=bidirectional,
+            attention=attention,
+            use_dq_sims=use_dq_sims,
+            dropout=dropout,
+            cell=cell,
+            placement=placement,
+        )
 
     def build(self, norm: Norm) -> nn.Module:
         train = self.set.splits["train"]
         longest = int(train.passages.lengths_N.max()), int(train.questions.lengths_N.max())
-        return AttentiveReader(len(self.set.vocabulary), self.answers, longest, self, norm)
+        return self.make_model(len(self.set.vocabulary), self.answers, longest, norm)
 
-    def batches(
-        self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)
-    ) -> cloze.ClozeBatches:
+    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
         """Batches of passages of about equal length, entities renamed afresh in each epoch.
 
         Without a seed validation questions come from the shortest passage to the longest, always with the same names. Training
@@ -116,22 +128,24 @@ class QuestionAnswering(Task):
         questions = self.set.splits[split]
         if split == "train" and seed is None:
             seed, batch_size = fold(0, "statistics"), min(batch_size, len(questions))
-        return cloze.ClozeBatches(questions, batch_size, seed, epoch, share, self.device)
+        return cloze_batches(questions, batch_size, seed, epoch, share, self.device)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         logits_BA, _ = model(batch)
         return F.cross_entropy(logits_BA, batch["answer_B"] - self.first_answer)
 
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        return (
+            Evaluation("valid", partial(self.evaluate, split="valid")),
+            Evaluation("baselines", lambda model: baselines(self.set.splits["valid"]), when=("end",)),  # of no model
+        )
+
     @torch.no_grad()
     def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
-        """error: share of wrong answers, taking the likeliest of all that `answers` allows (the paper's measure).
-        candidate_error: taking the likeliest entity of the passage. nll: mean negative log-likelihood in nats.
-
-        The split "baselines" is what rules reach that do not learn: the error of each on validation, see `cloze.baselines`.
+        """error: share of wrong answers, the most probable of all that `answers` allows (the paper's metric).
+        candidate_error: the same with the most probable entity of the passage. nll: mean negative log-likelihood in nats.
         """
-        if split == "baselines":
-            return cloze.baselines(self.set.splits["valid"])
-        nll, right, right_among, cases = 0.0, 0, 0, 0
+        nll, right, right_among, examples = 0.0, 0, 0, 0
         batches = self.batches(split, batch_size=256)
         for k in range(len(batches)):
             batch = batches[k]
@@ -142,5 +156,12 @@ class QuestionAnswering(Task):
             logits_BE = logits_BA[:, ENTITY - self.first_answer :][:, : self.set.entities]
             guess_B = logits_BE.masked_fill(~candidates_BE, -torch.inf).argmax(1)
             right_among += int(((guess_B == entity_B) & candidates_BE.gather(1, entity_B[:, None])[:, 0]).sum())
-            cases += len(entity_B)
-        return {"error": 1 - right / cases, "nll": nll / cases, "candidate_error": 1 - right_among / cases}
+            examples += len(entity_B)
+        return {"error": 1 - right / examples, "nll": nll / examples, "candidate_error": 1 - right_among / examples}
+
+    def samples(self, model: nn.Module, folder: Path) -> None:
+        """answers.png: some validation questions, their passages coloured by attention, and the model's answers."""
+        from lnexp.tasks.question_answering.answers import answer, draw
+
+        folder.mkdir(parents=True, exist_ok=True)
+        draw(answer(self, model, SHOWN)).savefig(folder / "answers.png", dpi=130, metadata={"Software": None})

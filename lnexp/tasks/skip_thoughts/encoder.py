@@ -1,6 +1,6 @@
-"""The sentence encoder of skip-thoughts, which outlives its training: `lnexp.load_encoder` (paper section 6.3).
+"""The sentence encoder of skip-thoughts; `lnexp.load_encoder` loads a trained one (paper section 6.3).
 
-Shapes: T words of the longest sentence, B sentences in a batch, N sentences, D units of a word, H units of the encoder.
+Shapes: T tokens of the longest sentence, B sentences in a batch, N sentences, D word size, H units of the encoder.
 """
 
 from __future__ import annotations
@@ -13,57 +13,69 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lnexp.data.text.vocabulary import Sequences, Vocabulary, bucketed
-from lnexp.nn import GRU, Norm
+from lnexp.data.batches import bucketed
+from lnexp.data.text.sequences import Sequences
+from lnexp.data.text.vocabulary import Vocabulary
+from lnexp.nn import Norm
+from lnexp.tasks.recurrent import hidden_state, recurrent
 
 if TYPE_CHECKING:
     from lnexp.data.text.word_vectors import WordVectors
 
-BATCH = 128  # sentences that are encoded at once
+BATCH = 128  # sentences
 
 
 class SentenceEncoder(nn.Module):
-    """(words_TB, lengths_B) -> the last state [1, B, H] of a GRU over embedded words.
+    """(words_TB, lengths_B) -> the last hidden state [1, B, H] of a recurrent layer over word embeddings.
 
-    The words are part of its state, as the bytes of a JSON list: wherever the weights go, what they mean goes with them.
+    The vocabulary is part of the state_dict, as the bytes of a JSON list, so that weights are never separated from it.
     """
 
-    def __init__(self, vocabulary: Vocabulary, word_size: int, hidden_size: int, max_words: int, norm: Norm) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        word_size: int,
+        hidden_size: int,
+        max_words: int,
+        norm: Norm,
+        cell: str = "gru",
+        placement: str = "all_gates",
+    ) -> None:
         super().__init__()
         self.vocabulary = vocabulary
         self.embedding = nn.utils.skip_init(nn.Embedding, len(vocabulary), word_size)
-        self.rnn = GRU(word_size, hidden_size, norm=norm, max_t=max_words)
+        self.rnn = recurrent(cell, placement, word_size, hidden_size, norm, max_t=max_words)
         listed = json.dumps(vocabulary.words, ensure_ascii=False).encode()
         self.register_buffer("words", torch.frombuffer(bytearray(listed), dtype=torch.uint8))
 
     def forward(self, words_TB: Tensor, lengths_B: Tensor) -> Tensor:
-        return self.rnn(self.embedding(words_TB), lengths=lengths_B)[1]
+        return hidden_state(self.rnn(self.embedding(words_TB), lengths=lengths_B)[1])
 
     @torch.no_grad()
     def vectors(self, sentences: Sequence[Sequence[str]], published: WordVectors | None = None) -> np.ndarray:
-        """Sentences of words -> float32 [N, H], in their order. They go through the GRU by length.
+        """Vectors of sentences, float32 [N, H]. Batches are made by length; rows are in the order of the sentences.
 
         Args:
-            sentences: none of them empty.
-            published: vectors from which those of unknown words are guessed (vocabulary expansion); None: they are UNKNOWN.
+            sentences: lists of words, none of them empty.
+            published: word vectors from which embeddings of unknown words are predicted; None: they are UNKNOWN.
         """
-        numbers, table_VD = self._numbered(sentences, published)
-        out_NH = np.empty((len(numbers), self.rnn.hidden_size), np.float32)
-        for index_B in bucketed(numbers.lengths_N, BATCH):
-            words_TB, lengths_B = numbers.padded(index_B, str(table_VD.device))
-            _, last_1BH = self.rnn(nn.functional.embedding(words_TB, table_VD), lengths=lengths_B)
-            out_NH[index_B] = last_1BH[0].float().cpu().numpy()
+        ids, table_VD = self._encoded(sentences, published)
+        out_NH = np.empty((len(ids), self.rnn.hidden_size), np.float32)
+        for index_B in bucketed(ids.lengths_N, BATCH):
+            words_TB, lengths_B = ids.padded(index_B, str(table_VD.device))
+            _, last = self.rnn(nn.functional.embedding(words_TB, table_VD), lengths=lengths_B)
+            out_NH[index_B] = hidden_state(last)[0].float().cpu().numpy()
         return out_NH
 
     @torch.no_grad()
     def means(self, sentences: Sequence[Sequence[str]], published: WordVectors | None = None) -> np.ndarray:
-        """The same from the words alone, in no order: the mean of their embeddings, float32 [N, D]."""
-        numbers, table_VD = self._numbered(sentences, published)
-        words, starts_N = (torch.from_numpy(a.astype(np.int64)).to(table_VD.device) for a in (numbers.values, numbers.starts_N))
+        """Mean word embeddings of sentences, float32 [N, D]. Arguments: see `vectors`."""
+        ids, table_VD = self._encoded(sentences, published)
+        words, starts_N = (torch.from_numpy(a.astype(np.int64)).to(table_VD.device) for a in (ids.values, ids.starts_N))
         return nn.functional.embedding_bag(words, table_VD, starts_N, mode="mean").float().cpu().numpy()
 
-    def _numbered(self, sentences: Sequence[Sequence[str]], published: WordVectors | None) -> tuple[Sequences, Tensor]:
-        """Sentences as numbers, and the table of embeddings that these point into."""
+    def _encoded(self, sentences: Sequence[Sequence[str]], published: WordVectors | None) -> tuple[Sequences, Tensor]:
+        """Sentences as token ids, and the table of embeddings for these."""
         vocabulary, table_VD = self.vocabulary, self.embedding.weight
         if published is not None:
             from lnexp.data.text.word_vectors import expand

@@ -1,31 +1,26 @@
-"""Skip-thoughts: a sentence is read by one GRU, and two others tell its neighbours from what was read (paper section 6.3).
-
-Shapes: B batch; T, S, R words of the longest sentence (source, before, after); D units of a word, H hidden, V words;
-N all words to predict, those of both neighbours, without padding.
-"""
+"""Skip-thoughts: sentence vectors from the prediction of neighbouring sentences (paper section 6.3, Figure 3, Table 3)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lnexp.data import sentence_eval
+from lnexp.data.batches import Batches
 from lnexp.data.prose import prose_set as prose
-from lnexp.data.prose.prose_set import ProseBatches
+from lnexp.data.prose.prose_set import prose_batches
 from lnexp.data.text import word_vectors
-from lnexp.errors import UserError, unknown
-from lnexp.nn import GRU, Norm
+from lnexp.errors import UserError, check_choice, check_integer
+from lnexp.nn import Norm
 from lnexp.nn.ops.cross_entropy import linear_cross_entropy
-from lnexp.tasks.base import Batch, Curve, Share, Task
-from lnexp.tasks.skip_thoughts.encoder import SentenceEncoder
+from lnexp.tasks.base import Batch, Curve, Evaluation, Setting, Share, Task
+from lnexp.tasks.recurrent import check_recurrent
+from lnexp.tasks.skip_thoughts.model import SkipThoughtsNet
 
 FOLDER = {
     "senteval": "ridge",
@@ -37,32 +32,34 @@ SEED = 0  # of the one fixed order in which batch normalisation reads training t
 
 
 class SkipThoughts(Task):
-    """Telling the sentence before and the sentence after.
+    """Predicting the sentence before and the sentence after.
 
     Args:
-        vocabulary_size: words that have a number, END and UNKNOWN among them (public code: 20,000).
-        max_words: all sentences are shorter than this (public code: 30).
-        word_size: units of a word's embedding (public code: 620).
-        hidden_size: units of the encoder and of each decoder (paper: 2400).
-        condition_every_step: the decoders see the sentence's vector at every step (Kiros et al.), and not in their first state
-            alone (public code, paper).
-        order: equal_length | bucketed, see `lnexp.data.prose.prose_set.ProseBatches`.
-        valid_triplets: validate on so many triplets at most, spread over all; None for all.
-        probes: what the encoder is judged on: paper (the folder data.eval_root, as by the authors) | senteval (the same, but SICK
-            by fits under ridges, which give a lower r) | package (stand-ins for MR, CR and TREC from a published package) | none.
-        expand_vocabulary: for the probes, guess words that the encoder does not know from published vectors.
-        softmax_products: float32 | bfloat16, the numbers that training multiplies in the layer over all words; bfloat16 takes
-            half its time on processors that have it, see `lnexp.nn.ops.cross_entropy.linear_cross_entropy`.
+        setting: data set and device.
+        vocabulary_size: number of token ids, END and UNKNOWN included (public code: 20,000).
+        max_words: all sentences have fewer words than this (public code: 30).
+        word_size: size of a word embedding (public code: 620).
+        hidden_size: number of units of the encoder and of each decoder (paper: 2400).
+        condition_every_step: whether the decoders see the sentence vector at every step (Kiros et al.), or only as their first
+            state (public code, paper).
+        order: equal_length | bucketed, see `lnexp.data.prose`.
+        valid_triplets: largest number of validation triplets, evenly spaced; None: all.
+        probes: evaluation of the encoder: paper (the sets in the folder data.eval_root, the authors' protocol) | senteval (the
+            same, but SICK with ridge penalties, which give a lower r) | package (stand-ins for MR, CR and TREC from a published
+            package) | none.
+        expand_vocabulary: for the probes, predict embeddings of unknown words from published word vectors.
+        softmax_products: float32 | bfloat16, the number format of products in the output layer during training; bfloat16 takes
+            half the time on processors that have it, see `lnexp.nn.ops.cross_entropy.linear_cross_entropy`.
+        cell: gru (paper) | lstm | rnn. The sentence vector is the last hidden state; cell states of decoders start at 0.
+        placement: where the norm stands, see `lnexp.tasks.recurrent`.
     """
 
     name = "skip_thoughts"
     revision = 1
-    starts: ClassVar[tuple[str, ...]] = ("probes",)
-    splits: ClassVar[tuple[str, ...]] = ("valid", "probes")
-    finals: ClassVar[tuple[str, ...]] = ("means", "words")
+    later_knobs: ClassVar = {"cell": "gru", "placement": "all_gates"}
     calibration = (40, 64)
     paper_data = ("bookcorpus",)
-    curves: ClassVar[tuple[Curve, ...]] = (
+    curves: tuple[Curve, ...] = (
         Curve("valid/nll", "validation NLL (nats a word)", "lower", "section 6.3"),
         Curve("probes/sick_pearson", "SICK, Pearson's r", "higher", "Figure 3"),
         Curve("probes/sick_mse", "SICK, mean squared error", "lower", "Figure 3"),
@@ -97,6 +94,8 @@ class SkipThoughts(Task):
 
     def __init__(
         self,
+        setting: Setting,
+        *,
         vocabulary_size: int,
         max_words: int,
         word_size: int,
@@ -107,122 +106,96 @@ class SkipThoughts(Task):
         probes: str,
         expand_vocabulary: bool,
         softmax_products: str,
-        data: Mapping[str, Any],
-        data_dir: Path,
-        device: str,
+        cell: str = "gru",
+        placement: str = "all_gates",
     ) -> None:
-        for key, value, allowed in (
-            ("order", order, prose.ORDERS),
-            ("probes", probes, PROBES),
-            ("softmax_products", softmax_products, PRODUCTS),
-        ):
-            if value not in allowed:
-                raise unknown(f"task.{key}", value, allowed)
-        sizes = {"word_size": word_size, "hidden_size": hidden_size, "valid_triplets": valid_triplets, "max_words": max_words}
-        for key, size in sizes.items():
-            if size is not None and size < 1:
-                raise UserError(f"task.{key}={size}: must be 1 or more")
-        if probes in FOLDER and data.get("eval_root") is None:
+        check_recurrent(cell, placement)
+        check_choice("task.order", order, prose.ORDERS)
+        check_choice("task.probes", probes, PROBES)
+        check_choice("task.softmax_products", softmax_products, PRODUCTS)
+        for key, size in {"max_words": max_words, "word_size": word_size, "hidden_size": hidden_size}.items():
+            check_integer(f"task.{key}", size)
+        check_integer("task.valid_triplets", valid_triplets, optional=True)
+        check_integer("task.vocabulary_size", vocabulary_size, least=3)
+        eval_root = setting.data.get("eval_root")
+        if probes in FOLDER and eval_root is None:
             raise UserError(f"task.probes={probes}: give data.eval_root=FOLDER, in SentEval's layout")
-        self.max_words, self.word_size, self.hidden_size = max_words, word_size, hidden_size
-        self.condition_every_step, self.order, self.device = condition_every_step, order, device
+        self.order, self.device, self.data_dir = order, setting.device, setting.data_dir
         self.bfloat16 = softmax_products == "bfloat16"
-        self.prose = prose.load(data, data_dir, vocabulary_size, max_words)
+        self.prose = prose.load(setting.data, setting.data_dir, vocabulary_size, max_words)
         valid = self.prose.triplets["valid"]
         every = math.ceil(len(valid) / (valid_triplets or len(valid)))
         self.prose = replace(self.prose, triplets=self.prose.triplets | {"valid": valid[::every]})
-        root = data["eval_root"] if probes in FOLDER else None
-        self.sets = {} if probes == "none" else sentence_eval.load(root, data_dir)
+        self.make_model = partial(
+            SkipThoughtsNet,
+            word_size=word_size,
+            hidden_size=hidden_size,
+            max_words=max_words,
+            condition_every_step=condition_every_step,
+            cell=cell,
+            placement=placement,
+        )
+        root = eval_root if probes in FOLDER else None
+        self.sets = {} if probes == "none" else sentence_eval.load(root, setting.data_dir)
         self.relatedness = FOLDER.get(probes, "adam")
-        self.published = word_vectors.load(data_dir) if expand_vocabulary and self.sets else None
-        self.data_dir = data_dir
-        # Only what can be measured is declared.
-        prefixes = ("valid/", *(f"probes/{name}_" for name in self.sets))
-        if not self.sets:
-            self.starts, self.splits, self.finals = (), ("valid",), ()  # type: ignore[misc]
-        self.curves = tuple(c for c in SkipThoughts.curves if c.metric.startswith(prefixes))  # type: ignore[misc]
+        self.published = word_vectors.load(setting.data_dir) if expand_vocabulary and self.sets else None
+        measured = ("valid/", *(f"probes/{name}_" for name in self.sets))
+        self.curves = tuple(curve for curve in SkipThoughts.curves if curve.metric.startswith(measured))
 
     def build(self, norm: Norm) -> SkipThoughtsNet:
-        return SkipThoughtsNet(self, norm)
+        return self.make_model(self.prose.vocabulary, norm)
 
-    def batches(
-        self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)
-    ) -> ProseBatches:
+    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
         """Batches of triplets. Training triplets without a seed come in a fixed order in which all lengths are mixed."""
         if seed is None and split == "train":
             batch_size = min(batch_size, len(self.prose.triplets["train"]))
-            return ProseBatches(self.prose, split, batch_size, SEED, epoch, share, self.device, "bucketed")
-        return ProseBatches(self.prose, split, batch_size, seed, epoch, share, self.device, self.order)
+            return prose_batches(self.prose, split, batch_size, SEED, epoch, share, self.device, "bucketed")
+        return prose_batches(self.prose, split, batch_size, seed, epoch, share, self.device, self.order)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """-log p of all words of both neighbours and their ends, summed over the batch (public code)."""
+        """-log p of all words of both neighbours and their ends, summed over the batch (public code).
+
+        The sum is not split into parts: the words of both neighbours share one product with the output matrix.
+        """
         assert isinstance(model, SkipThoughtsNet)
         h_NH, target_N = model(batch)
         rounded = self.bfloat16 and model.training
         return linear_cross_entropy(h_NH, model.output.weight, model.output.bias, target_N, bfloat16=rounded)
 
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """valid; and with evaluation sets: probes, the encoder's vectors on them, see `probes.evaluate`; means, the mean of
+        the word embeddings of a sentence instead; words, word counts instead, without any vectors."""
+        valid = Evaluation("valid", self.likelihood)
+        if not self.sets:
+            return (valid,)
+        return (
+            valid,
+            Evaluation("probes", partial(self.probe, vectors="vectors"), when=("start", "during")),
+            Evaluation("means", partial(self.probe, vectors="means"), when=("end",)),
+            Evaluation("words", self.word_counts, when=("end",)),
+        )
+
     @torch.no_grad()
-    def evaluate(self, model: nn.Module, split: str) -> dict[str, float]:
-        """valid: nll, in nats a word with ends counted, and perplexity. probes: see `lnexp.tasks.skip_thoughts.probes.evaluate`.
-
-        Two splits hold what the probes are to be read beside: means, the same of the mean embedding of a sentence's words, and
-        words, what counts of words reach without any vectors.
-        """
-        assert isinstance(model, SkipThoughtsNet)
-        if split != "valid":
-            from joblib import Memory
-
-            from lnexp.tasks.skip_thoughts import probes  # here, as scikit-learn takes its time to import
-
-            if split == "words":  # of no model, so once for all runs
-                return Memory(self.data_dir / "words", verbose=0).cache(probes.bag_of_words)(self.sets)
-            encode = {"probes": model.encoder.vectors, "means": model.encoder.means}[split]
-            return probes.evaluate(partial(encode, published=self.published), self.sets, relatedness=self.relatedness)
+    def likelihood(self, model: nn.Module) -> dict[str, float]:
+        """On the validation triplets, nll: nats a word, ends counted; and perplexity."""
         nll, words = 0.0, 0
-        batches = self.batches(split, batch_size=128)
+        batches = self.batches("valid", batch_size=128)
         for batch in (batches[k] for k in range(len(batches))):
             nll += self.loss(model, batch).item()
             words += int(batch["before_lengths_B"].sum() + batch["after_lengths_B"].sum())
         return {"nll": nll / words, "perplexity": math.exp(min(nll / words, 700.0))}
 
+    def probe(self, model: nn.Module, vectors: str) -> dict[str, float]:
+        """What the vectors of the encoder's method `vectors` are worth on the evaluation sets."""
+        from lnexp.tasks.skip_thoughts import probes  # here, as scikit-learn takes a second to import
 
-class SkipThoughtsNet(nn.Module):
-    """A batch -> (h_NH, target_N): what the decoders say at each word of both neighbours, and the word that is wanted.
+        assert isinstance(model, SkipThoughtsNet)
+        encode = partial(getattr(model.encoder, vectors), published=self.published)
+        return probes.evaluate(encode, self.sets, relatedness=self.relatedness)
 
-    All three GRUs share one embedding, both decoders one output layer. A decoder starts at the encoder's last state; it reads the
-    word before the wanted one, and a vector of zeros in front of the first (public code).
-    """
+    def word_counts(self, model: nn.Module) -> dict[str, float]:
+        from joblib import Memory
 
-    def __init__(self, task: SkipThoughts, norm: Norm) -> None:
-        super().__init__()
-        vocabulary, word, hidden = task.prose.vocabulary, task.word_size, task.hidden_size
-        inputs = word + hidden if task.condition_every_step else word
-        self.condition_every_step = task.condition_every_step
-        self.encoder = SentenceEncoder(vocabulary, word, hidden, task.max_words, norm)
-        self.before = GRU(inputs, hidden, norm=norm, max_t=task.max_words)
-        self.after = GRU(inputs, hidden, norm=norm, max_t=task.max_words)
-        self.output = nn.utils.skip_init(nn.Linear, hidden, len(vocabulary))
+        from lnexp.tasks.skip_thoughts import probes
 
-        nn.init.uniform_(self.encoder.embedding.weight, -0.1, 0.1)
-        for rnn in (self.encoder.rnn, self.before, self.after):
-            rnn.assign("weight_ih_l0", torch.empty(3 * hidden, rnn.input_size).uniform_(-0.1, 0.1))
-            rnn.assign("weight_hh_l0", torch.cat([nn.init.orthogonal_(torch.empty(hidden, hidden)) for _ in range(3)]))
-            nn.init.zeros_(rnn.get_parameter("bias_ih_l0"))
-            nn.init.zeros_(rnn.get_parameter("bias_hh_l0"))
-        nn.init.uniform_(self.output.weight, -0.1, 0.1)
-        nn.init.zeros_(self.output.bias)
-
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        read_1BH = self.encoder(batch["source_TB"], batch["source_lengths_B"])
-        before_NH, before_N = self.decode(self.before, read_1BH, batch["before_SB"], batch["before_lengths_B"])
-        after_NH, after_N = self.decode(self.after, read_1BH, batch["after_RB"], batch["after_lengths_B"])
-        return torch.cat([before_NH, after_NH]), torch.cat([before_N, after_N])
-
-    def decode(self, rnn: GRU, read_1BH: Tensor, words_SB: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """The states of one decoder at all real words of its sentences, one after the other, and these words."""
-        x_SBD = F.pad(self.encoder.embedding(words_SB[:-1]), (0, 0, 0, 0, 1, 0))
-        if self.condition_every_step:
-            x_SBD = torch.cat([x_SBD, read_1BH.expand(len(x_SBD), -1, -1)], dim=2)
-        h_SBH, _ = rnn(x_SBD, read_1BH, lengths=lengths_B)
-        real_M = (torch.arange(len(words_SB))[:, None] < lengths_B).flatten().nonzero()[:, 0].to(words_SB.device)
-        return h_SBH.flatten(0, 1).index_select(0, real_M), words_SB.flatten()[real_M]
+        return Memory(self.data_dir / "words", verbose=0).cache(probes.bag_of_words)(self.sets)  # of no model: once for all runs

@@ -14,54 +14,38 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
-from torch.autograd import forward_ad
+from torch import Tensor
 
 from lnexp.nn.csrc.build import library
+from lnexp.nn.ops.autograd import addressable
+from lnexp.nn.ops.recurrent import cpu
 from lnexp.nn.ops.recurrent.cpu_call import KINDS, NORMS, Call, address, dense, execute, function, is_joint
 from lnexp.nn.ops.recurrent.interface import GATES, Cell, Stats, Weights
 
 Kept = tuple[Tensor, Tensor | None, Tensor | None]  # sums_x_BG, sums_h_BG, moments
 
 
-def reachable(*tensors: Tensor | None) -> bool:
-    """Whether the kernels, which work on bare addresses, may be given these tensors.
-
-    Only plain dense tensors of one floating type on the CPU, and only where nothing intercepts torch's calls: no tracing,
-    compiling, function transform, forward-mode derivative, dispatch mode or autocast.
-    """
-    if (
-        torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or forward_ad._current_level >= 0
-        or torch.is_autocast_enabled("cpu")
-    ):
-        return False
-    dtype = None
-    for t in tensors:
-        if t is None:
-            continue
-        if dtype is None:
-            dtype = t.dtype
-            if dtype not in (torch.float32, torch.float64):
-                return False
-        if type(t) not in (Tensor, nn.Parameter) or not t.is_cpu or t.dtype != dtype or t.layout != torch.strided:
-            return False
-        if t.is_neg() or not torch._C._has_storage(t):  # a batched tensor of is_grads_batched has no storage
-            return False
-    return True
-
-
 def fits(cell: Cell, w: Weights, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None) -> bool:
-    """Whether the kernels can do this step; never with LNEXP_FUSED=0. Of bn only the LSTM, not in its DRAW form."""
+    """Whether the kernels can do this step; never with LNEXP_FUSED=0. Of bn only the LSTM, not the cell alone."""
     return (
-        reachable(x_BI, h_BH, c_BH, *w)
-        and os.environ.get("LNEXP_FUSED", "") in ("", "1")
-        and (cell.norm != "bn" or (cell.kind == "lstm" and not cell.cell_only))
+        cell.norm in cpu.NORMS.get(cell.kind, ())
+        and cell.placement in cpu.PLACEMENTS
+        and (cell.norm, cell.placement) != ("bn", "cell_only")
+        and w.weight_hr is None
         and x_BI.shape[0] > 0
+        and reachable(x_BI, h_BH, c_BH, *w)
+        and os.environ.get("LNEXP_FUSED", "") in ("", "1")
         and library() is not None
+    )
+
+
+def reachable(x_BI: Tensor, *others: Tensor | None) -> bool:
+    """Whether these tensors are `addressable`, and all float32 or all float64."""
+    dtype = x_BI.dtype
+    return (
+        dtype in (torch.float32, torch.float64)
+        and all(t is None or t.dtype == dtype for t in others)
+        and addressable((x_BI, *others))
     )
 
 
@@ -107,7 +91,7 @@ def describe(cell: Cell, w: Weights, cases: int) -> tuple[Call, list[Tensor]]:
         raise ValueError(f"weight_hh.shape={(G, hidden)}: must be ({GATES[cell.kind]} * hidden, hidden)")
     alive = [zeros, ones]
     sizes = (G * inputs, G * hidden, G, G, G, G, G, hidden, hidden)
-    for name, t, size in zip(Weights._fields, w, sizes, strict=True):
+    for name, t, size in zip(Weights._fields, w, sizes, strict=False):  # not weight_hr, which `fits` excludes
         if t is None and name != "bias_in":
             t = ones if name.startswith("gain") else zeros
         elif t is not None and t.numel() != size:
@@ -164,7 +148,7 @@ def backward(
     c_BH: Tensor | None,
     h_new_BH: Tensor,
     c_new_BH: Tensor | None,
-    kept: Kept,
+    kept: Sequence[Tensor | None],
     stats: Stats | None,
     population: bool,
     d: Sequence[Tensor | None],
@@ -196,7 +180,7 @@ def backward(
     dweight_hh = dsums_h_BG.t() @ h_BH if wanted[4] else None
     dbias_ih, dbias_hh, dgain_ih, dgain_hh, _, dgain_c, dbias_c = dparameters.split([G] * 5 + [H] * 2)
     dbias_in = None if w.bias_in is None else dsums_x_BG.sum(dim=0)
-    every = [dweight_ih, dweight_hh, dbias_ih, dbias_hh, dbias_in, dgain_ih, dgain_hh, dgain_c, dbias_c]
+    every = [dweight_ih, dweight_hh, dbias_ih, dbias_hh, dbias_in, dgain_ih, dgain_hh, dgain_c, dbias_c, None]
     gradients = [None if parameter is None else gradient for parameter, gradient in zip(w, every, strict=True)]
     return [dx_BI, dh0_BH, None if c_BH is None else dc_BH, *gradients]
 

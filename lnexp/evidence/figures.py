@@ -1,0 +1,108 @@
+"""What a script of scripts/figures consists of: figures, each drawn from tables alone, and the command that writes them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from lnexp import paths
+from lnexp.errors import UserError, unknown
+from lnexp.evidence.plotting import STYLE
+from lnexp.evidence.stats import interval
+from lnexp.evidence.tables import SCALES, load, read_plain
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A file of results/figures and how it is drawn.
+
+    Attributes:
+        name: the file's name without its suffix.
+        draw: from the rows of `tables.load`, or of a plain table, to a figure, or to a table in Markdown.
+        experiment: the preset whose runs are drawn.
+        table: the plain table that is drawn instead, where there are no training runs.
+    """
+
+    name: str
+    draw: Callable[[pd.DataFrame], mpl.figure.Figure | str]
+    experiment: str = ""
+    table: str = ""
+
+    def save(self, results: Path = paths.RESULTS, scale: str | None = None) -> str:
+        """Draw the figure into <results>/figures/<name>.png, or .md for a text; a line that says what was written.
+
+        Reads results/tables and results/paper only. Writes nothing where the tables have no rows for it.
+        """
+        frame = load(self.experiment, scale, results) if self.experiment else read_plain(self.table, results)
+        if frame.empty and self.experiment:
+            made_by = f"python train.py experiment={self.experiment}"
+            return f"{self.name}: no runs of {self.experiment} in the tables; train them: {made_by}"
+        if frame.empty:
+            return f"{self.name}: there is no {Path(results) / 'tables' / self.table}.csv"
+        path = Path(results) / "figures" / f"{self.name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with mpl.rc_context(STYLE):
+            drawn = self.draw(frame)
+            if isinstance(drawn, str):
+                path = path.with_suffix(".md")
+                path.write_text(drawn)
+            else:
+                drawn.savefig(path, metadata={"Software": None})
+                plt.close(drawn)
+        return str(path)
+
+
+def main(figures: Iterable[Figure], description: str | None = None) -> None:
+    """The command of every figure script, and of scripts/make_figures.py: draw figures into results/figures.
+
+    Exits with code 2 and one line after a user's mistake.
+    """
+    parser = argparse.ArgumentParser(description=description or "Draw figures from the tables.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="figures or experiments to draw; all where none is given")
+    parser.add_argument("--scale", choices=SCALES, help="which runs; by default the strongest that the tables hold")
+    parser.add_argument("--results", type=Path, default=paths.RESULTS, help="the folder that holds tables/ and figures/")
+    arguments = parser.parse_args()
+    mpl.use("Agg")
+    figures = list(figures)
+    known = {name for figure in figures for name in (figure.name, figure.experiment or figure.table)}
+    try:
+        for name in arguments.names:
+            if name not in known:
+                raise unknown("figure", name, known)
+        for figure in figures:
+            if not arguments.names or {figure.name, figure.experiment or figure.table} & set(arguments.names):
+                print(figure.save(arguments.results, arguments.scale))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def paper_rows(experiment: str, table: str, metrics: Iterable[str]) -> dict[str, list[str]]:
+    """A table of the paper: model -> one cell a metric, as printed, "-" where there is none."""
+    numbers = pd.read_csv(paths.PAPER / "numbers.csv", dtype=str, keep_default_na=False)
+    rows = numbers[(numbers["experiment"] == experiment) & (numbers["table_or_figure"] == table)]
+    metrics = list(metrics)
+    of = {model: rows[rows["model"] == model].set_index("metric")["value"] for model in rows["model"].unique()}
+    return {model: [values.get(metric, "-") for metric in metrics] for model, values in of.items()}
+
+
+def mean_cell(values: Iterable[float], digits: str) -> str:
+    """The mean over seeds, with half of its 95 % t interval where there are several; "-" where there is none."""
+    array = np.asarray(list(values), float)
+    if len(array) < 2:
+        return f"{array[0]:{digits}}" if len(array) else "-"
+    low, high = interval(array)
+    return f"{array.mean():{digits}} ± {(high - low) / 2:{digits}}"
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    return "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] * len(head), *rows])
