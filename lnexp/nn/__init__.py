@@ -1,6 +1,11 @@
-"""Normalisation, and recurrent layers with it, for your own models: usable without the rest of lnexp."""
+"""Normalisation, recurrent layers with it, and two losses, for your own models: usable without the rest of lnexp."""
 
-from lnexp.nn.norms import NORMS, BatchNorm, LayerNorm, Norm, RMSNorm, WeightNorm
+from lnexp.nn.norms import NORMS, BatchNorm, LayerNorm, NoNorm, Norm, RMSNorm, WeightNorm
+from lnexp.nn.ops.cross_entropy import linear_cross_entropy
+from lnexp.nn.ops.order_violations import order_violations
 from lnexp.nn.recurrent import GRU, LSTM, RNN
 
-__all__ = ["GRU", "LSTM", "NORMS", "RNN", "BatchNorm", "LayerNorm", "Norm", "RMSNorm", "WeightNorm"]
+__all__ = [
+    "GRU", "LSTM", "NORMS", "RNN", "BatchNorm", "LayerNorm", "NoNorm", "Norm", "RMSNorm", "WeightNorm", "linear_cross_entropy",
+    "order_violations",
+]  # fmt: skip

@@ -1,6 +1,6 @@
 """Population statistics of a batch-normalised recurrent layer, one set for each time step (Cooijmans et al. 2016, section 3).
 
-Shapes: T time, M steps with statistics of their own, F features of one place (G or H).
+Shapes: T time, M = max_t steps with statistics of their own, K steps of a batch that update them, F features of one place.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ from lnexp.nn.ops.recurrent.interface import Stats
 
 
 class BatchSteps(nn.Module):
-    """Mean and variance of the population at each of the first `max_t` steps, gathered from the batches of training.
+    """Mean and variance of the population at each of the first `max_t` steps, estimated from training batches.
 
-    Each place has two buffers [max_t, F], `mean_*` and `var_*` (0 and 1 at first). The variances gathered are the unbiased ones,
-    as Ioffe and Szegedy's algorithm 2 and torch's own layers have them.
+    Each place has two buffers [max_t, F], `mean_*` and `var_*` (0 and 1 at first). Variances are unbiased, as in Ioffe and
+    Szegedy's algorithm 2 and torch's own layers.
 
     Args:
-        features: number of features of each place that is normalised: of "ih", "hh", "c".
+        max_t: number of steps with statistics of their own.
+        features: number of features of each place that is normalised: "ih", "hh", "c".
         momentum: weight of the newest batch; None: the plain mean over all batches since the last reset.
+
+    Raises:
+        ValueError: max_t is None or less than 1.
     """
 
     def __init__(
@@ -35,12 +39,22 @@ class BatchSteps(nn.Module):
         super().__init__()
         if max_t is None or max_t < 1:
             raise ValueError(f"max_t={max_t}: norm=bn needs the number of steps with statistics of their own, 1 or more")
-        self.max_t, self.places, self.momentum = max_t, tuple(features), momentum
+        self.max_t, self.places = max_t, tuple(features)
+        self.momentum = self.usual_momentum = momentum
         for place, n in features.items():
             self.register_buffer(f"mean_{place}", torch.empty(max_t, n, device=device, dtype=dtype))
             self.register_buffer(f"var_{place}", torch.empty(max_t, n, device=device, dtype=dtype))
         self.register_buffer("batches", torch.empty(max_t, dtype=torch.int64, device=device))
         self.reset_running_stats()
+
+    def start_recalibration(self) -> None:
+        """Forget all batches; from now on statistics are the plain mean over batches."""
+        self.reset_running_stats()
+        self.usual_momentum, self.momentum = self.momentum, None
+
+    def finish_recalibration(self) -> None:
+        """Go back to running averages."""
+        self.momentum = self.usual_momentum
 
     def reset_running_stats(self) -> None:
         """Forget all batches."""
@@ -50,14 +64,15 @@ class BatchSteps(nn.Module):
         self.get_buffer("batches").zero_()
 
     @torch.no_grad()
-    def update(self, stats: Stats, cases_T: Tensor) -> None:
-        """Take in a batch. Steps that fewer than 2 real cases reached have no variance, and steps from `max_t` on no place here.
+    def update(self, stats: Stats, cases_T: Tensor, start: int = 0) -> None:
+        """Add the statistics of a batch, except at steps from `max_t` on and at those with fewer than 2 real cases.
 
         Args:
             cases_T: real cases of each step.
+            start: number of the first of these steps.
         """
-        batches_M = self.get_buffer("batches")
-        known = (cases_T[: self.max_t] > 1).nonzero().flatten().to(batches_M.device)
+        batches_M = self.get_buffer("batches")[start:]
+        known = (cases_T[: len(batches_M)] > 1).nonzero().flatten().to(batches_M.device)
         batches_M[known] += 1
         counts_K1 = cases_T.to(batches_M.device)[known, None]
         for place in self.places:
@@ -66,12 +81,12 @@ class BatchSteps(nn.Module):
             cases_K1 = counts_K1.to(mean_TF.dtype)
             unbiased_KF = var_TF[known] * (cases_K1 / (cases_K1 - 1))
             for name, new_KF in ((f"mean_{place}", mean_TF[known]), (f"var_{place}", unbiased_KF)):
-                buffer_MF = self.get_buffer(name)
+                buffer_MF = self.get_buffer(name)[start:]
                 buffer_MF[known] += share_K1 * (new_KF - buffer_MF[known])
 
-    def population(self, steps: int) -> Stats:
-        """Statistics of `steps` steps; those past the last one that training has reached use the last one's."""
+    def population(self, steps: int, start: int = 0) -> Stats:
+        """Statistics of `steps` steps from `start` on; steps after the last one reached in training use the last one's."""
         last = (self.get_buffer("batches").count_nonzero() - 1).clamp(min=0)
-        index_T = torch.arange(steps, device=last.device).minimum(last)
+        index_T = torch.arange(start, start + steps, device=last.device).minimum(last)
         moments = {f"{m}_{p}": self.get_buffer(f"{m}_{p}")[index_T] for p in self.places for m in ("mean", "var")}
         return Stats._make(moments.get(name) for name in Stats._fields)

@@ -1,4 +1,4 @@
-"""From what a caller hands to a recurrent layer (padded, packed or unbatched sequences) to [T, B, I] with lengths, and back.
+"""Converts padded, packed or unbatched sequences to [T, B, I] with lengths, and back.
 
 Shapes: T time, B batch, I input, H hidden, D directions, L layers * directions.
 """
@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from lnexp.nn.ops.autograd import transformed
+
 
 @dataclass
 class Layout:
-    """How the caller's sequences were laid out. Packed ones are worked on in their sorted order."""
+    """The caller's layout. Packed sequences are processed in their sorted order."""
 
     x_TBI: Tensor
     lengths_B: Tensor | None  # int64 on the CPU
@@ -36,16 +38,16 @@ class Layout:
             layout = cls(x_TBI, lengths_B, packed=x)
         else:
             if x.dim() not in (2, 3):
-                raise ValueError(f"x.shape={tuple(x.shape)}: must have 3 dimensions, or 2 for a single sequence")
+                raise ValueError(f"input.shape={tuple(x.shape)}: must have 3 dimensions, or 2 for a single sequence")
             unbatched = x.dim() == 2
             x_TBI = x.unsqueeze(1) if unbatched else x.transpose(0, 1) if batch_first else x
             layout = cls(x_TBI, checked_lengths(lengths, *x_TBI.shape[:2]), batch_first, unbatched)
         if x_TBI.shape[2] != input_size:
-            raise ValueError(f"x has {x_TBI.shape[2]} features: must be input_size={input_size}")
+            raise ValueError(f"input has {x_TBI.shape[2]} features: must be input_size={input_size}")
         return layout
 
     def state_in(self, state: Tensor, name: str, layers: int, hidden_size: int) -> Tensor:
-        """A state of the caller as [L, B, H]; `name` is for the ValueError that a wrong shape gives."""
+        """A state of the caller as [L, B, H]. Raises a ValueError about `name` for a wrong shape or type."""
         batch = () if self.unbatched else (self.x_TBI.shape[1],)
         if state.shape != (layers, *batch, hidden_size):
             raise ValueError(f"{name}.shape={tuple(state.shape)}: must be {(layers, *batch, hidden_size)}")
@@ -54,14 +56,14 @@ class Layout:
         return state if self.packed is None or self.packed.sorted_indices is None else state[:, self.packed.sorted_indices]
 
     def state_out(self, state_LBH: Tensor) -> Tensor:
-        """A state as the caller wants it."""
+        """A state [L, B, H] in the caller's layout and order."""
         if self.unbatched:
             return state_LBH.squeeze(1)
         unsorted = None if self.packed is None else self.packed.unsorted_indices
         return state_LBH if unsorted is None else state_LBH[:, unsorted]
 
     def output(self, out_TBH: Tensor) -> Any:
-        """The hidden states of all steps, laid out as the caller's x was."""
+        """The hidden states of all steps in the caller's layout."""
         if self.packed is not None:
             assert self.lengths_B is not None, "packed sequences have lengths"
             data = pack_padded_sequence(out_TBH, self.lengths_B).data
@@ -75,31 +77,38 @@ def checked_lengths(lengths: Tensor | Sequence[int] | None, steps: int, cases: i
     """`lengths` as int64 on the CPU. Raises a ValueError unless there is one of 1..T for each of B cases."""
     if lengths is None:
         return None
-    lengths_B = torch.as_tensor(lengths).cpu()
-    if lengths_B.shape != (cases,) or lengths_B.is_floating_point():
+    lengths_B = torch.as_tensor(lengths, device="cpu")
+    if not isinstance(lengths, Tensor) and len(lengths) == 0:
+        lengths_B = lengths_B.long()  # an empty list has no type of its own
+    whole = not (lengths_B.is_floating_point() or lengths_B.is_complex() or lengths_B.dtype == torch.bool)
+    if lengths_B.shape != (cases,) or not whole:
         raise ValueError(f"lengths={lengths}: must be {cases} whole numbers, one for each case")
     if cases and not 1 <= lengths_B.min() <= lengths_B.max() <= steps:
         raise ValueError(f"lengths={lengths_B.tolist()}: each must be 1 to {steps}, the number of steps")
     return lengths_B.long()
 
 
-class ReverseTime(torch.autograd.Function):
-    """The rows of each case in reverse order, its padding staying where it is; its own inverse and its own gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x_TBI: Tensor, lengths_B: Tensor | None) -> Tensor:
-        ctx.lengths_B = lengths_B
-        if lengths_B is None:
-            return x_TBI.flip(0)
-        t_T1 = torch.arange(len(x_TBI))[:, None]
-        source_TB = torch.where(t_T1 < lengths_B, lengths_B - 1 - t_T1, t_T1).to(x_TBI.device)
-        return x_TBI[source_TB, torch.arange(x_TBI.shape[1], device=x_TBI.device)]
-
-    @staticmethod
-    def backward(ctx: Any, grad_TBI: Tensor) -> tuple[Tensor, None]:
-        return ReverseTime.apply(grad_TBI, ctx.lengths_B), None
-
-
 def reverse(x_TBI: Tensor, lengths_B: Tensor | None) -> Tensor:
-    """x with each case's real steps in reverse order."""
-    return ReverseTime.apply(x_TBI, lengths_B)
+    """x with each case's real steps in reverse order; padding stays where it is."""
+    if lengths_B is None:
+        return x_TBI.flip(0)
+    t_T1 = torch.arange(len(x_TBI), device="cpu")[:, None]
+    source_TB = torch.where(t_T1 < lengths_B, lengths_B - 1 - t_T1, t_T1).to(x_TBI.device)
+    case_B = torch.arange(x_TBI.shape[1], device=x_TBI.device)
+    return x_TBI[source_TB, case_B] if transformed([x_TBI]) else ReverseTime.apply(x_TBI, source_TB, case_B)
+
+
+class ReverseTime(torch.autograd.Function):
+    """x_TBI[source_TB, case_B]: a permutation that is its own inverse, and so its own gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x_TBI: Tensor, source_TB: Tensor, case_B: Tensor) -> Tensor:
+        ctx.save_for_backward(source_TB, case_B)
+        return x_TBI[source_TB, case_B]
+
+    @staticmethod
+    def backward(ctx: Any, grad_TBI: Tensor) -> tuple[Tensor, None, None]:
+        source_TB, case_B = ctx.saved_tensors
+        if transformed([grad_TBI]):
+            return grad_TBI[source_TB, case_B], None, None
+        return ReverseTime.apply(grad_TBI, source_TB, case_B), None, None

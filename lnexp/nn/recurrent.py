@@ -1,21 +1,32 @@
-"""RNN, LSTM and GRU layers with normalisation, called like torch's own. Placement is that of the paper's supplement.
+"""RNN, LSTM and GRU layers with normalisation, called like torch's own.
 
-    lstm = lnexp.nn.LSTM(300, 1024, num_layers=2, norm="ln", bidirectional=True)
+    lstm = lnexp.nn.LSTM(300, 1024, num_layers=2, bidirectional=True, norm="ln")
     out, (h, c) = lstm(x)  # x [T, B, 300], or a PackedSequence; or, for padded sequences, lstm(x, lengths=[5, 3, 2])
 
-N(.) is the norm without gain and bias. Arguments that the three share: `lnexp.nn.recurrent_base.Options`.
+Positional arguments are torch's, in torch's order. Keyword arguments beyond them: `lnexp.nn.recurrent_base.Options`. N(.) is the
+norm without gain and bias.
 """
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Any, Unpack
 
-from lnexp.nn.norms import Norm
+import torch
+
 from lnexp.nn.recurrent_base import Options, Recurrent
 
 
 class RNN(Recurrent):
-    """h = f(gain_hh N(W_ih x + W_hh h) + bias_ih + bias_hh), f being `nonlinearity`: tanh or relu (equation 4)."""
+    """h = f(gain_hh N(W_ih x + W_hh h) + bias_ih + bias_hh) with f = `nonlinearity`, tanh or relu (equation 4).
+
+    Zero pre-activations under ln and rms: if W_ih x + W_hh h = 0 (zero input and zero state, as in padding at the start), the
+    norm divides by sqrt(eps), and each such step multiplies gradients by up to 1 / sqrt(eps) = 300, which overflows float32
+    after some 15 steps. Remedies: pass `lengths` (padding is then skipped, also in the reverse direction), `learned_state=True,
+    state_std=0.1`, or a larger eps: `norm=LayerNorm(eps=1e-2)`.
+
+    Raises:
+        ValueError: an argument out of range; hidden_size=1 under ln, whose output would be constant.
+    """
 
     kind = "rnn"
 
@@ -24,26 +35,36 @@ class RNN(Recurrent):
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
-        *,
-        norm: str | Norm = "ln",
         nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
         **options: Unpack[Options],
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"nonlinearity={nonlinearity}: allowed are tanh, relu")
-        super().__init__(input_size, hidden_size, num_layers, norm, {"nonlinearity": nonlinearity}, 0.0, **options)
+        rest = (bias, batch_first, dropout, bidirectional, device, dtype)
+        super().__init__(input_size, hidden_size, num_layers, *rest, 0, nonlinearity, **options)
+        self.nonlinearity = nonlinearity
 
 
 class LSTM(Recurrent):
-    """Equations (20)-(22); the cell is normalised where the output looks at it and carried on as it is.
+    """Equations (20)-(22): c = f * c + i * g and h = o * tanh(gain_c N(c) + bias_c); the next step gets c unnormalised.
 
-    With ln or rms, a zero state and zero input are a trap: nothing but eps is left to divide by, twice a step, so that
-    gradients grow some 10,000-fold for each such step at the start of a sequence and overflow float32 at about the tenth.
-    `learned_state=True, state_std=0.1` avoids it.
+    Zero pre-activations under ln and rms: from zero states, a zero input leaves only eps to divide by, in the gates and in the
+    cell, so that each such step at the start of a sequence (left padding, or right padding in the reverse direction) multiplies
+    gradients by about 1 / (8 eps) = 10,000, which overflows float32 after some ten steps and gives NaN. Remedies: pass `lengths`
+    (padding is then skipped, also in the reverse direction), `learned_state=True, state_std=0.1`, `placement="cell_only"` (its
+    gates have biases that are not 0), or a larger eps: `norm=LayerNorm(eps=1e-2)`.
 
     Args:
+        proj_size: P > 0: h = W_hr (o * tanh(gain_c N(c) + bias_c)) has P features, as in torch. The norm stays in front of the
+            projection; nothing normalises h itself. Runs without compiled kernels.
         forget_bias: added to bias_ih of the forget gate at the start.
-        cell_only: the form for DRAW, equations (29)-(31): the gates are those of a plain LSTM, only the cell is normalised.
+
+    Raises:
+        ValueError: an argument out of range; hidden_size=1 under ln, whose output would be constant.
     """
 
     kind = "lstm"
@@ -54,21 +75,47 @@ class LSTM(Recurrent):
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
         *,
-        norm: str | Norm = "ln",
         forget_bias: float = 0.0,
-        cell_only: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(input_size, hidden_size, num_layers, norm, {"cell_only": cell_only}, forget_bias, **options)
+        rest = (bias, batch_first, dropout, bidirectional, device, dtype)
+        super().__init__(input_size, hidden_size, num_layers, *rest, proj_size, "tanh", forget_bias, **options)
 
 
 class GRU(Recurrent):
-    """Equations (23)-(28) in torch's form: the reset gate comes after the recurrent matrix, and z is the paper's 1 - z."""
+    """Equations (23)-(28) in torch's form: the reset gate is applied after the recurrent matrix, and z is the paper's 1 - z.
+
+    Zero pre-activations under ln and rms: if W_ih x = 0 or W_hh h = 0 (zero input, zero state), the norm of that term divides by
+    sqrt(eps), and each step that stays there multiplies gradients by up to 1 / sqrt(eps) = 300, which overflows float32 after
+    some 15 steps. Remedies: pass `lengths` (padding is then skipped, also in the reverse direction), `learned_state=True,
+    state_std=0.1`, or a larger eps: `norm=LayerNorm(eps=1e-2)`.
+
+    Raises:
+        ValueError: an argument out of range; hidden_size=1 under ln, whose candidate state would be constant.
+    """
 
     kind = "gru"
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, *, norm: str | Norm = "ln", **options: Unpack[Options]
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(input_size, hidden_size, num_layers, norm, {}, 0.0, **options)
+        rest = (bias, batch_first, dropout, bidirectional, device, dtype)
+        super().__init__(input_size, hidden_size, num_layers, *rest, **options)

@@ -6,24 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from lnexp.data.batches import Batches, Share
 from lnexp.nn import Norm
 
 Batch = dict[str, Tensor]
-Share = tuple[int, int]  # (rank, number of processes): the part of each batch that one process trains on
 Loss = Tensor | tuple[Tensor, dict[str, Tensor]]  # the scalar to minimise, or that and its named parts, which are logged
 When = Literal["start", "during", "end"]
-
-
-class Batches(Protocol):
-    """The batches of one epoch, with random access: a resumed run does not read the batches that it has trained on."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, k: int) -> Batch: ...
 
 
 class Setting(NamedTuple):

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lnexp.data import mnist
-from lnexp.data.batches import ArrayBatches
+from lnexp.data.batches import Batches, array_batches
 from lnexp.errors import UserError, check_choice, check_integer
-from lnexp.nn import NORMS, Norm
+from lnexp.nn import NORMS, NoNorm, Norm
 from lnexp.tasks.base import Batch, Curve, Evaluation, Setting, Share, Task
 from lnexp.tasks.classification import evaluate_classifier
 
@@ -70,13 +70,11 @@ class MNIST(Task):
         for hidden in self.hidden_sizes:
             layers += [*linear(size, hidden, norm), nn.ReLU()]
             size = hidden
-        layers += linear(size, CLASSES, norm if {norm.name, norm.cells} & set(self.output_norm) else Norm())
+        layers += linear(size, CLASSES, norm if {norm.name, norm.cells} & set(self.output_norm) else NoNorm())
         return nn.Sequential(*layers)
 
-    def batches(
-        self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)
-    ) -> ArrayBatches:
-        return ArrayBatches(self.data[split], batch_size, seed, epoch, share)
+    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
+        return array_batches(self.data[split], batch_size, seed, epoch, share)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return F.cross_entropy(model(batch["x_BD"]), batch["y_B"])

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lnexp.data import mnist
-from lnexp.data.batches import ArrayBatches
+from lnexp.data.batches import Batches, array_batches
 from lnexp.errors import UserError, check_choice, check_integer
 from lnexp.nn import Norm
 from lnexp.seeding import fold
@@ -123,10 +123,8 @@ class PermutedMNIST(Task):
     def build(self, norm: Norm) -> nn.Module:
         return self.make_model(norm)
 
-    def batches(
-        self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)
-    ) -> ArrayBatches:
-        return ArrayBatches(self.data[split], batch_size, seed, epoch, share)
+    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
+        return array_batches(self.data[split], batch_size, seed, epoch, share)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return F.cross_entropy(model(batch["x_BT"]), batch["y_B"])

@@ -6,29 +6,22 @@ from typing import Any
 
 from torch import Tensor
 
-from lnexp.errors import UserError, check_choice
+from lnexp.errors import check_choice
 from lnexp.nn import GRU, LSTM, RNN, Norm
+from lnexp.nn.ops.recurrent.interface import PLACEMENTS
 
 CELLS: dict[str, Any] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
-PLACEMENTS: dict[str, dict[str, bool]] = {
-    "all_gates": {},  # one normalisation over all gates together (paper, equations 20 and 23)
-    "per_gate": {"per_gate": True},  # one for each gate
-    "cell_only": {"cell_only": True},  # of the cell alone (paper, equations 29 to 31)
-    "bias_inside": {"bias_in": True},  # as all_gates, with a bias inside the norm of the input term (the authors' code)
-}
 
 
 def check_recurrent(cell: str, placement: str) -> None:
-    """Raise a UserError unless there is such a cell with such a placement of the norm."""
+    """Raise a UserError unless there is such a cell, with such a placement of the norm."""
     check_choice("task.cell", cell, CELLS)
-    check_choice("task.placement", placement, PLACEMENTS)
-    if placement == "cell_only" and cell != "lstm":
-        raise UserError(f"task.placement=cell_only: task.cell={cell} has no cell state, only lstm has one")
+    check_choice(f"task.cell={cell}: task.placement", placement, PLACEMENTS[cell])
 
 
 def recurrent(cell: str, placement: str, inputs: int, hidden: int, norm: Norm, **options: Any) -> Any:
-    """An `lnexp.nn` layer, uninitialised by the task."""
-    return CELLS[cell](inputs, hidden, norm=norm, **PLACEMENTS[placement], **options)
+    """A layer of `lnexp.nn`. A norm that acts on weights or not at all has no placement: there it is ignored."""
+    return CELLS[cell](inputs, hidden, norm=norm, placement=placement, **options)
 
 
 def hidden_state(state: Any) -> Tensor:

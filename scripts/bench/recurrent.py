@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from lnexp.nn.ops.recurrent.cpu import fits, fused
-from lnexp.nn.ops.recurrent.interface import GATES, Cell, Weights
+from lnexp.nn.ops.recurrent.interface import GATES, Cell, Inputs, Weights
 from lnexp.nn.ops.recurrent.reference import reference
 
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
@@ -128,10 +128,11 @@ def columns(shape: Shape, wanted: list[str]) -> dict[str, Callable[[], None]]:
         return once
 
     def ours(implementation: Callable, norm: str) -> Callable[[], None]:
-        cell, w = Cell(shape.kind, norm), weights(shape, norm)
-        if implementation is fused and not fits(cell, w, x_TBI):
+        w = weights(shape, norm)
+        inputs = Inputs(Cell(shape.kind, norm), w, x_TBI, h_BH, c_BH, lengths_B)
+        if implementation is fused and not fits(inputs):
             raise SystemExit("no compiled kernels on this machine: nothing to measure")
-        return timed(lambda: implementation(cell, w, x_TBI, h_BH, c_BH, lengths_B).out_TBH, [p for p in w if p is not None])
+        return timed(lambda: implementation(inputs).out_TBH, [p for p in w if p is not None])
 
     def by_chunks(compiler: Callable) -> Callable[[], None]:
         w, cell = [p for p in weights(shape, "ln") if p is not None], compiler(written_out)

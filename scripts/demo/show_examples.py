@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from lnexp import paths
 from lnexp.data.cloze import cloze_set as cloze
+from lnexp.data.cloze.batches import cloze_batches
 from lnexp.errors import UserError, unknown
 
 
@@ -25,7 +26,7 @@ def main(arguments: argparse.Namespace) -> None:
     loaded = cloze.load(data, arguments.data_dir)
     if arguments.split not in loaded.splits:
         raise unknown("--split", arguments.split, loaded.splits)
-    batches = cloze.ClozeBatches(loaded.splits[arguments.split], 1, arguments.seed)
+    batches = cloze_batches(loaded.splits[arguments.split], 1, arguments.seed)
     shown = min(arguments.n, len(batches))
     for k in range(shown):
         batch = batches[k * (len(batches) // shown)]  # spread over short and long passages

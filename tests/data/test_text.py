@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from lnexp.data.text.vocabulary import END, UNKNOWN, Sequences, Vocabulary, bucketed, tokenize
+from lnexp.data.batches import bucketed
+from lnexp.data.text.sequences import Sequences
+from lnexp.data.text.vocabulary import END, UNKNOWN, Vocabulary, tokenize
 from lnexp.errors import UserError
 
 SENTENCES = [["a", "dog", "runs"], ["a", "cat"], ["dog"], ["bird"]]

@@ -12,9 +12,9 @@ from lnexp.nn.ops.recurrent.interface import Stats
 torch.set_num_threads(1)
 
 
-@pytest.fixture(params=["hoisted", "reference", "as installed"], autouse=True)
+@pytest.fixture(params=["eager", "reference", "as installed"], autouse=True)
 def implementation(request, monkeypatch):
-    if request.param == "hoisted":
+    if request.param == "eager":
         monkeypatch.setattr(dispatch, "fits", lambda *_: False)
     if request.param == "reference":
         monkeypatch.setenv("LNEXP_FUSED", "0")
@@ -157,7 +157,7 @@ def test_running_statistics_are_left_alone_by_calibration():
 
 
 def test_the_draw_form_has_statistics_of_the_cell_alone():
-    layer = LSTM(3, 4, norm="bn", cell_only=True, max_t=2)
+    layer = LSTM(3, 4, norm="bn", placement="cell_only", max_t=2)
     assert {name.split(".")[-1] for name, _ in layer.named_buffers()} == {"mean_c", "var_c", "batches"}
     layer(torch.randn(2, 4, 3))
     assert layer.batch_steps["l0"].mean_c.abs().max() > 0

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lnexp.nn import NORMS, BatchNorm, LayerNorm, Norm, RMSNorm, WeightNorm
+from lnexp.nn import NORMS, BatchNorm, LayerNorm, NoNorm, RMSNorm, WeightNorm
 
 sizes = st.integers(2, 9)
 seeds = st.integers(0, 2**31)
@@ -154,7 +154,7 @@ def test_table_1(name: str) -> None:
 
 def test_bad_values_are_named() -> None:
     with pytest.raises(ValueError, match=r"norm\.eps=-1.0"):
-        Norm(eps=-1.0)
+        NoNorm(eps=-1.0)
     with pytest.raises(ValueError, match=r"norm\.statistics=batch.*population, running"):
         BatchNorm(statistics="batch")
     with pytest.raises(ValueError, match="batch_size=1"):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lnexp.nn.csrc.build import library
 from lnexp.nn.ops import order_violations as order
-from lnexp.nn.ops import order_violations_cpu as kernel
+from lnexp.nn.ops.order_violations import cpu as kernel
 from lnexp.nn.ops.order_violations import order_violations
 from lnexp.seeding import generator
 

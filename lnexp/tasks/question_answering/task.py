@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lnexp.data.batches import Batches
 from lnexp.data.cloze import cloze_set as cloze
-from lnexp.data.cloze.cloze_set import ENTITY
+from lnexp.data.cloze.baselines import baselines
+from lnexp.data.cloze.batches import ENTITY, cloze_batches
 from lnexp.errors import UserError, check_choice, check_integer, check_number
 from lnexp.nn import Norm
 from lnexp.seeding import fold
@@ -117,9 +119,7 @@ class QuestionAnswering(Task):
         longest = int(train.passages.lengths_N.max()), int(train.questions.lengths_N.max())
         return self.make_model(len(self.set.vocabulary), self.answers, longest, norm)
 
-    def batches(
-        self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)
-    ) -> cloze.ClozeBatches:
+    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
         """Batches of passages of about equal length, entities renamed afresh in each epoch.
 
         Without a seed validation questions come from the shortest passage to the longest, always with the same names. Training
@@ -128,7 +128,7 @@ class QuestionAnswering(Task):
         questions = self.set.splits[split]
         if split == "train" and seed is None:
             seed, batch_size = fold(0, "statistics"), min(batch_size, len(questions))
-        return cloze.ClozeBatches(questions, batch_size, seed, epoch, share, self.device)
+        return cloze_batches(questions, batch_size, seed, epoch, share, self.device)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         logits_BA, _ = model(batch)
@@ -137,7 +137,7 @@ class QuestionAnswering(Task):
     def evaluations(self) -> tuple[Evaluation, ...]:
         return (
             Evaluation("valid", partial(self.evaluate, split="valid")),
-            Evaluation("baselines", lambda model: cloze.baselines(self.set.splits["valid"]), when=("end",)),  # of no model
+            Evaluation("baselines", lambda model: baselines(self.set.splits["valid"]), when=("end",)),  # of no model
         )
 
     @torch.no_grad()

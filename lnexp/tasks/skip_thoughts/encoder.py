@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lnexp.data.text.vocabulary import Sequences, Vocabulary, bucketed
+from lnexp.data.batches import bucketed
+from lnexp.data.text.sequences import Sequences
+from lnexp.data.text.vocabulary import Vocabulary
 from lnexp.nn import Norm
 from lnexp.tasks.recurrent import hidden_state, recurrent
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lnexp.data import sentence_eval
+from lnexp.data.batches import Batches
 from lnexp.data.prose import prose_set as prose
-from lnexp.data.prose.prose_set import ProseBatches
+from lnexp.data.prose.prose_set import prose_batches
 from lnexp.data.text import word_vectors
 from lnexp.errors import UserError, check_choice, check_integer
 from lnexp.nn import Norm
@@ -144,14 +145,12 @@ class SkipThoughts(Task):
     def build(self, norm: Norm) -> SkipThoughtsNet:
         return self.make_model(self.prose.vocabulary, norm)
 
-    def batches(
-        self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)
-    ) -> ProseBatches:
+    def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
         """Batches of triplets. Training triplets without a seed come in a fixed order in which all lengths are mixed."""
         if seed is None and split == "train":
             batch_size = min(batch_size, len(self.prose.triplets["train"]))
-            return ProseBatches(self.prose, split, batch_size, SEED, epoch, share, self.device, "bucketed")
-        return ProseBatches(self.prose, split, batch_size, seed, epoch, share, self.device, self.order)
+            return prose_batches(self.prose, split, batch_size, SEED, epoch, share, self.device, "bucketed")
+        return prose_batches(self.prose, split, batch_size, seed, epoch, share, self.device, self.order)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """-log p of all words of both neighbours and their ends, summed over the batch (public code).

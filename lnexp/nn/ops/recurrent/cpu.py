@@ -1,6 +1,6 @@
-"""Recurrent layers as compiled kernels for the CPU: as `reference`, to rounding.
+"""Recurrent layers as compiled kernels for the CPU. Equal to `reference` to rounding.
 
-A kernel for CUDA would stand beside this file (`triton.py`), with the same two functions.
+A kernel for CUDA would be a file beside this one, `triton.py`, with the same two functions.
 """
 
 from __future__ import annotations
@@ -9,57 +9,62 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lnexp.nn.csrc.build import library
+from lnexp.nn.ops.autograd import addressable, forms, vjp
 from lnexp.nn.ops.recurrent import cpu_call as call
-from lnexp.nn.ops.recurrent.interface import GATES, Cell, Output, Stats, Weights
+from lnexp.nn.ops.recurrent.interface import GATES, Inputs, Output, Stats, Weights
+from lnexp.nn.ops.recurrent.reference import plain_function
+
+NORMS = {"lstm": ("none", "ln", "rms", "bn"), "gru": ("none", "ln", "rms"), "rnn": ("none", "ln", "rms")}
+PLACEMENTS = ("all_gates", "per_gate", "cell_only", "bias_inside")
 
 
-def fits(cell: Cell, w: Weights, x_TBI: Tensor) -> bool:
-    """Whether `fused` can run this layer: on the CPU, in float32 or float64, and a compiler at hand.
+def fits(inputs: Inputs) -> bool:
+    """Whether `fused` can run this layer: the kernels know it, its tensors are `addressable`, and there is a compiler.
 
-    Batch normalisation fits in the LSTM of Cooijmans et al. alone, not in its DRAW form nor in the other kinds.
+    Not for an empty batch, a projection, or batch normalisation of a GRU, an RNN or the cell alone.
     """
-    tensors = [x_TBI, *(p for p in w if p is not None)]
+    cell, x_TBI = inputs.cell, inputs.x_TBI
+    tensors = [t for t in inputs.tensors if t is not None]
     return (
-        (cell.norm != "bn" or (cell.kind == "lstm" and not cell.cell_only))
+        cell.norm in NORMS.get(cell.kind, ())
+        and cell.placement in PLACEMENTS
+        and (cell.norm, cell.placement) != ("bn", "cell_only")
+        and inputs.w.weight_hr is None
         and x_TBI.dtype in (torch.float32, torch.float64)
-        and all(t.device.type == "cpu" and t.dtype == x_TBI.dtype for t in tensors)
-        and not torch.compiler.is_compiling()
+        and all(t.dtype == x_TBI.dtype for t in tensors)
+        and x_TBI.shape[0] > 0
+        and x_TBI.shape[1] > 0
+        and addressable([*tensors, inputs.lengths_B, *(inputs.stats or ())])
         and library() is not None
     )
 
 
-def fused(
-    cell: Cell,
-    w: Weights,
-    x_TBI: Tensor,
-    h0_BH: Tensor,
-    c0_BH: Tensor | None,
-    lengths_B: Tensor | None,
-    stats: Stats | None = None,
-) -> Output:
-    """As `lnexp.nn.ops.recurrent.dispatch.run`, which see. Differentiable once.
+def fused(inputs: Inputs) -> Output:
+    """Run the layer. Differentiable to any order: `reference` gives derivatives of order two and higher.
 
     Raises:
-        ValueError: a state, a weight or the lengths do not go with x_TBI. (The kernels work on bare addresses.)
+        ValueError: the kernels do not know the layer, or a state, a weight or the lengths do not fit x. (They work on addresses.)
     """
-    run = call.Sequence(cell, w, x_TBI, h0_BH, c0_BH, lengths_B)
-    check(run, stats)
-    (T, B, _), H = x_TBI.shape, h0_BH.shape[1]
-    if T == 0 or B == 0:
-        return Output(x_TBI.new_zeros(T, B, H), h0_BH, c0_BH, call.empty_stats(run) if stats is None else None)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x_TBI, h0_BH, c0_BH, *w)):
-        out_TBH, h_BH, c_BH, *measured = Layer.apply(cell, lengths_B, stats, x_TBI, h0_BH, c0_BH, *w)
+    check(inputs)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs.tensors):
+        out_TBH, h_BH, c_BH, *measured = Layer.apply(inputs, *inputs.tensors)
         return Output(out_TBH, h_BH, c_BH, Stats(*measured) if measured else None)
-    return call.forward(run, keep=False, population=stats)[0]
+    return call.forward(sequence(inputs), keep=False, population=inputs.stats)[0]
 
 
-def check(run: call.Sequence, stats: Stats | None) -> None:
-    """Raise a ValueError about the first argument whose shape, type or device is not what it must be."""
-    (T, B, I), H = run.x_TBI.shape, run.w.weight_hh.shape[1]
-    G = GATES[run.cell.kind] * H
+def sequence(inputs: Inputs) -> call.Sequence:
+    return call.Sequence(*inputs[:6])
+
+
+def check(inputs: Inputs) -> None:
+    """Raise a ValueError about the first argument whose shape, type or device is wrong."""
+    if not fits(inputs):
+        raise ValueError(f"{inputs.cell} on x_TBI={tuple(inputs.x_TBI.shape)} {inputs.x_TBI.dtype}: no kernel fits")
+    x_TBI, lengths_B = inputs.x_TBI, inputs.lengths_B
+    (T, B, I), H = x_TBI.shape, inputs.w.weight_hh.shape[1]
+    G = GATES[inputs.cell.kind] * H
     shapes = {
         "h0_BH": (B, H),
         "c0_BH": (B, H),
@@ -69,20 +74,20 @@ def check(run: call.Sequence, stats: Stats | None) -> None:
         "bias_c": (H,),
     }
     shapes |= {f"{moment}_{place}": (T, H if place == "c" else G) for moment in ("mean", "var") for place in ("ih", "hh", "c")}
-    given = {"h0_BH": run.h0_BH, "c0_BH": run.c0_BH, **run.w._asdict(), **({} if stats is None else stats._asdict())}
+    stats = {} if inputs.stats is None else inputs.stats._asdict()
+    given = {"h0_BH": inputs.h0_BH, "c0_BH": inputs.c0_BH, **inputs.w._asdict(), **stats}
     for name, t in given.items():
-        shape, needed = shapes.get(name, (G,)), name == "c0_BH" and run.cell.kind == "lstm"
+        shape, needed = shapes.get(name, (G,)), name == "c0_BH" and inputs.cell.kind == "lstm"
         if t is None and not needed:
             continue
-        if t is None or tuple(t.shape) != shape or t.dtype != run.x_TBI.dtype or t.device != run.x_TBI.device:
+        if t is None or tuple(t.shape) != shape or t.dtype != x_TBI.dtype or t.device != x_TBI.device:
             got = "None" if t is None else f"{tuple(t.shape)} {t.dtype} on {t.device}"
-            raise ValueError(f"{name}={got}: must be {shape} {run.x_TBI.dtype} on {run.x_TBI.device}, as x_TBI is")
-    lengths_B = run.lengths_B
+            raise ValueError(f"{name}={got}: must be {shape} {x_TBI.dtype} on {x_TBI.device}, as x_TBI is")
     if lengths_B is None:
         return
-    if lengths_B.dtype != torch.int64 or lengths_B.device.type != "cpu" or tuple(lengths_B.shape) != (B,):
+    if lengths_B.dtype != torch.int64 or tuple(lengths_B.shape) != (B,):
         raise ValueError(f"lengths_B={tuple(lengths_B.shape)} {lengths_B.dtype}: must be ({B},) torch.int64 on the cpu")
-    if B > 0 and T > 0 and not (int(lengths_B.min()) >= 1 and int(lengths_B.max()) <= T):
+    if not (int(lengths_B.min()) >= 1 and int(lengths_B.max()) <= T):
         raise ValueError(f"lengths_B={lengths_B.tolist()}: each must be 1 to {T}")
 
 
@@ -90,23 +95,29 @@ class Layer(torch.autograd.Function):
     """One layer over a whole sequence as one node of the graph."""
 
     @staticmethod
-    def forward(ctx: Any, cell, lengths_B, population, x_TBI, h0_BH, c0_BH, *weights):
-        run = call.Sequence(cell, Weights(*weights), x_TBI, h0_BH, c0_BH, lengths_B)
-        (out_TBH, h_BH, c_BH, stats), kept = call.forward(run, keep=True, population=population)
+    def forward(ctx: Any, inputs: Inputs, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+        (out_TBH, h_BH, c_BH, stats), kept = call.forward(sequence(inputs.with_tensors(*tensors)), True, inputs.stats)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*(stats or ()))
-        ctx.cell, ctx.lengths_B, ctx.population = cell, lengths_B, population
-        ctx.save_for_backward(x_TBI, h0_BH, c0_BH, *weights, out_TBH, *kept, *(stats or ()))
+        ctx.inputs = inputs.without_tensors()
+        saved = (*tensors, out_TBH, *kept, *(stats or ()))
+        ctx.forms = forms(saved)
+        ctx.save_for_backward(*saved)
         return out_TBH, h_BH, c_BH, *(stats or ())
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *d):
+    def backward(ctx: Any, *d: Tensor | None) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors  # once: checkpointing allows no more
         n = 3 + len(Weights._fields)
-        x_TBI, h0_BH, c0_BH, *weights = ctx.saved_tensors[:n]
-        out_TBH, *rest = ctx.saved_tensors[n:]
-        run = call.Sequence(ctx.cell, Weights(*weights), x_TBI, h0_BH, c0_BH, ctx.lengths_B)
-        kept, measured = call.Kept(*rest[:4]), rest[4:]
-        stats = Stats(*measured) if measured else ctx.population
-        gradients = call.backward(run, out_TBH, kept, stats, ctx.population is not None, d[:3], ctx.needs_input_grad[3])
-        return None, None, None, *gradients[:3], *gradients.weights
+        inputs = ctx.inputs.with_tensors(*saved[:n])
+        if torch.is_grad_enabled() or not addressable([*saved, *d]):
+            return None, *vjp(plain_function(ctx.inputs), saved[:n], d)
+        if forms(saved) != ctx.forms:
+            raise RuntimeError("a hook on saved tensors returned another shape or type than it was given")
+        out_TBH, *rest = saved[n:]
+        kept = call.Kept(*(None if t is None else t.contiguous() for t in rest[:4]))
+        measured = rest[4:]
+        stats = Stats(*measured) if measured else inputs.stats
+        wants_dx, population = ctx.needs_input_grad[1], inputs.stats is not None
+        found = call.backward(sequence(inputs), out_TBH.contiguous(), kept, stats, population, (d[0], d[1], d[2]), wants_dx)
+        return None, *found[:3], *found.weights

@@ -1,61 +1,53 @@
-"""The choice of one implementation for a recurrent layer in one direction over a whole sequence.
-
-Shapes: T time, B batch, I input, H hidden.
-"""
+"""Chooses the implementation that runs a recurrent layer in one direction over a whole sequence."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import torch
-from torch import Tensor
 
+from lnexp.nn.ops.autograd import transformed
 from lnexp.nn.ops.recurrent.cpu import fits, fused
-from lnexp.nn.ops.recurrent.eager import hoisted
-from lnexp.nn.ops.recurrent.interface import Cell, Output, Stats, Weights
+from lnexp.nn.ops.recurrent.eager import eager
+from lnexp.nn.ops.recurrent.interface import Inputs, Output
 from lnexp.nn.ops.recurrent.reference import reference
 
+CHOICES = ("", "1", "0", "compile")
 
-def run(
-    cell: Cell,
-    w: Weights,
-    x_TBI: Tensor,
-    h0_BH: Tensor,
-    c0_BH: Tensor | None,
-    lengths_B: Tensor | None,
-    stats: Stats | None = None,
-) -> Output:
-    """Run the layer with the fastest implementation that fits; all give the same result to rounding.
 
-    The compiled kernel where it fits, plain torch calls (`hoisted`) elsewhere; inside `torch.compile` the layer is left as it is.
-    The environment variable LNEXP_FUSED asks for another one: "0" for the readable reference, "compile" for the reference through
-    torch.compile, which unrolls the steps: slow to compile, and worth it on a GPU for short sequences of one length.
+def run(inputs: Inputs) -> Output:
+    """Run the layer with the fastest implementation that can; all give the same result to rounding.
 
-    Args:
-        lengths_B: int64 on the CPU, each 1..T: sequence b is real at t < lengths_B[b]. None: all T steps are real. On padding
-            the states keep their values, the output is 0, and x is never read.
-        stats: norm "bn": the population statistics to evaluate with; None in training, where the batch's own are used.
+    - `fused`: compiled kernels, where they fit: plain CPU tensors in float32 or float64.
+    - `eager`: plain torch calls with one gradient of W_hh for all steps; any device, fake tensors, dispatch modes.
+    - `reference`: plain torch operations only; for tracing, the transforms of `torch.func`, forward-mode differentiation and
+      subclasses of Tensor. Derivatives of order two and higher go through it, whichever ran forward.
+
+    The environment variable LNEXP_FUSED asks for another one: "0" for the reference, "compile" for the reference through
+    `torch.compile`, which unrolls the steps: slow to compile, and worth it on a GPU for short sequences of one length.
     """
     chosen = os.environ.get("LNEXP_FUSED", "")
-    if chosen not in ("", "1", "0", "compile"):
+    if chosen not in CHOICES:
         raise ValueError(f"LNEXP_FUSED={chosen}: allowed are 1 (the default), 0, compile")
-    # Not a decorator, as that would make every import of this file import the compiler.
-    fastest = torch.compiler.disable(_fastest) if torch.compiler.is_compiling() else _fastest
-    implementation = {"0": reference, "compile": _compiled_reference}.get(chosen, fastest)
-    return implementation(cell, w, x_TBI, h0_BH, c0_BH, lengths_B, stats)
+    if 0 in inputs.x_TBI.shape[:2]:
+        return empty(inputs)
+    if chosen == "0" or transformed(inputs.tensors):
+        return reference(inputs)
+    if chosen == "compile":
+        return _compiled_reference()(inputs)
+    return fused(inputs) if fits(inputs) else eager(inputs)
 
 
-def _fastest(cell: Cell, w: Weights, x_TBI: Tensor, *rest: Any) -> Output:
-    return (fused if fits(cell, w, x_TBI) else hoisted)(cell, w, x_TBI, *rest)
-
-
-def _compiled_reference(*given: Any) -> Output:
-    return _compile()(*given)
+def empty(inputs: Inputs) -> Output:
+    """The result without steps or without cases: the states as they came. All inputs have gradients, 0 where unused."""
+    nothing = sum((t.flatten()[:0].sum() for t in inputs.tensors if t is not None), start=inputs.h0_BH.new_zeros(()))
+    h_BH, c_BH = (None if state is None else state + nothing for state in (inputs.h0_BH, inputs.c0_BH))
+    assert h_BH is not None
+    return Output(h_BH[None].expand(len(inputs.x_TBI), -1, -1), h_BH, c_BH, None)
 
 
 @cache
-def _compile() -> Callable[..., Output]:
+def _compiled_reference() -> Callable[[Inputs], Output]:
     return torch.compile(reference)

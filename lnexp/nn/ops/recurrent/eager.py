@@ -1,8 +1,9 @@
-"""The recurrent layers in plain torch calls, fast: what runs without a compiler, on any device. Equal to `reference` to rounding.
+"""The recurrent layers in plain torch calls, fast: for any device, and without a compiler. Equal to `reference` to rounding.
 
-Three things make it fast. The input terms of all steps, and their layer normalisation, are one call each. So is the weight
-gradient of all steps (`deferred`). Padding is never computed: with lengths, cases are sorted by length and the batch
-shrinks from step to step, as in torch's packed sequences; so batch statistics are those of real cases by construction.
+- The input terms of all steps, and their layer normalisation, are one call each.
+- The gradient of W_hh is one product for all steps (`weight_gradient`).
+- Padding is never computed: with lengths, cases are sorted by length and the batch shrinks from step to step, as in torch's
+  packed sequences. So batch statistics are those of real cases by construction.
 
 Shapes: T time, B batch, I input, H hidden, G gates * H, N all real (step, case) pairs, step after step; b the cases of one step.
 """
@@ -16,8 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from lnexp.nn.ops.recurrent.interface import Cell, Output, Stats, Weights
-from lnexp.nn.ops.recurrent.step_norm import CaseNorm, UnitNorm
+from lnexp.nn.ops.autograd import with_higher_derivatives
+from lnexp.nn.ops.recurrent.interface import Cell, Inputs, Output, Stats, Weights
+from lnexp.nn.ops.recurrent.reference import plain_function
+from lnexp.nn.ops.recurrent.step_norm import CaseNorm, UnitNorm, step_norm
 from lnexp.nn.ops.recurrent.weight_gradient import RecurrentProduct
 
 Norms = dict[str, UnitNorm | CaseNorm]  # by place: "ih" the input term, "hh" the recurrent one, "c" the new cell
@@ -25,39 +28,34 @@ States = tuple[Tensor, ...]  # h_bH, and for lstm c_bH
 Step = Callable[[int, Tensor, States], States]  # of t, the recurrent product a_bG and the states: the new states
 
 
-def hoisted(
-    cell: Cell,
-    w: Weights,
-    x_TBI: Tensor,
-    h0_BH: Tensor,
-    c0_BH: Tensor | None,
-    lengths_B: Tensor | None,
-    stats: Stats | None = None,
-) -> Output:
-    """Arguments and result: `lnexp.nn.ops.recurrent.dispatch.run`. Differentiable once, as torch's own fused layers are."""
+def eager(inputs: Inputs) -> Output:
+    """Run the layer. Differentiable to any order: `reference` gives derivatives of order two and higher."""
+    cell, w, x_TBI, h0_BH, c0_BH, lengths_B, stats = inputs
     steps, cases, _ = x_TBI.shape
+    norms = step_norms(cell, w, stats, inputs.hidden_size)
     start: States = (h0_BH,) if c0_BH is None else (h0_BH, c0_BH)
-    if steps == 0:
-        return Output(h0_BH[None][:0], h0_BH, c0_BH, None)
     if lengths_B is None or bool((lengths_B == steps).all()):
-        out_NH, end, norms = loop(cell, w, x_TBI.flatten(0, 1), [cases] * steps, start, stats)
+        product, out_NH, end = loop(cell, w, norms, x_TBI.flatten(0, 1), [cases] * steps, start)
         out_TBH = out_NH.view(steps, cases, h0_BH.shape[1])
     else:
         lengths_B, order_B = lengths_B.sort(descending=True, stable=True)
         back_B = order_B.argsort()
         packed = pack_padded_sequence(x_TBI[:, order_B], lengths_B)
         start = tuple(state_BH[order_B] for state_BH in start)
-        out_NH, end, norms = loop(cell, w, packed.data, packed.batch_sizes.tolist(), start, stats)
+        product, out_NH, end = loop(cell, w, norms, packed.data, packed.batch_sizes.tolist(), start)
         out_TBH, _ = pad_packed_sequence(PackedSequence(out_NH, packed.batch_sizes), total_length=steps)
         out_TBH, end = out_TBH[:, back_B], tuple(state_BH[back_B] for state_BH in end)
-    return Output(out_TBH, end[0], None if c0_BH is None else end[1], batch_stats(norms, steps))
+    results = product.close(out_TBH, *end)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs.tensors):
+        results = with_higher_derivatives(plain_function(inputs), inputs.tensors, results)
+    out_TBH, *end_BH = results
+    return Output(out_TBH, end_BH[0], None if c0_BH is None else end_BH[1], batch_stats(norms, steps))
 
 
 def loop(
-    cell: Cell, w: Weights, x_NI: Tensor, sizes: list[int], states: States, stats: Stats | None
-) -> tuple[Tensor, States, Norms]:
-    """All steps, step t with the first sizes[t] cases. Returns hidden states [N, H], last states, and the norms used."""
-    norms = step_norms(cell, w, stats)
+    cell: Cell, w: Weights, norms: Norms, x_NI: Tensor, sizes: list[int], states: States
+) -> tuple[RecurrentProduct, Tensor, States]:
+    """All steps, step t with the first sizes[t] cases. Returns hidden states [N, H] and last states, to be closed."""
     rows_NG, step = {"lstm": lstm, "gru": gru, "rnn": rnn}[cell.kind](cell, w, norms, x_NI, sizes)
     product = RecurrentProduct(w.weight_hh, rows_NG, sizes)
     ended, outs = [], []  # ended: the last states of cases that are over, the longest last
@@ -68,12 +66,11 @@ def loop(
         states = step(t, product(t, states[0]), states)
         outs.append(states[0])
     parts = zip(states, *reversed(ended), strict=True)
-    out_NH, *end = product.close(torch.cat(outs), *(torch.cat(state) for state in parts))
-    return out_NH, tuple(end), norms
+    return product, torch.cat(outs), tuple(torch.cat(state) for state in parts)
 
 
 def lstm(cell: Cell, w: Weights, norms: Norms, x_NI: Tensor, sizes: list[int]) -> tuple[Tensor, Step]:
-    """Equations (20)-(22), (29)-(31). Returns, like `gru` and `rnn`, what is added to the recurrent products, and the step."""
+    """Equations (20)-(22), (29)-(31). Like `gru` and `rnn` it returns the rows to add to the recurrent products, and the step."""
     inputs_bG = None
     if cell.gates_norm == "none":
         rows_NG = F.linear(x_NI, w.weight_ih, total(w.bias_ih, w.bias_hh, w.bias_in))
@@ -85,8 +82,9 @@ def lstm(cell: Cell, w: Weights, norms: Norms, x_NI: Tensor, sizes: list[int]) -
             a_bG = norms["hh"](t, a_bG) + inputs_bG[t]
         i, f, g, o = a_bG.chunk(4, dim=1)
         c_bH = f.sigmoid() * states[1] + i.sigmoid() * g.tanh()
-        seen_bH = norms["c"](t, c_bH) if "c" in norms else c_bH
-        return o.sigmoid() * seen_bH.tanh(), c_bH
+        normal_bH = norms["c"](t, c_bH) if "c" in norms else c_bH
+        h_bH = o.sigmoid() * normal_bH.tanh()
+        return h_bH if w.weight_hr is None else F.linear(h_bH, w.weight_hr), c_bH
 
     return rows_NG, step
 
@@ -111,7 +109,7 @@ def gru(cell: Cell, w: Weights, norms: Norms, x_NI: Tensor, sizes: list[int]) ->
 
 
 def rnn(cell: Cell, w: Weights, norms: Norms, x_NI: Tensor, sizes: list[int]) -> tuple[Tensor, Step]:
-    """Equation (4): the input terms are added to the products, as the norm is on the sum."""
+    """Equation (4): the input terms are added to the products, since their sum is normalised."""
     rows_NG = F.linear(x_NI, w.weight_ih, w.bias_in if norms else total(w.bias_ih, w.bias_hh, w.bias_in))
 
     def step(t: int, a_bG: Tensor, states: States) -> States:
@@ -135,33 +133,26 @@ def nothing(w: Weights, x_NI: Tensor) -> Tensor:
 
 
 def total(*biases: Tensor | None) -> Tensor | None:
-    """The sum of the biases that are there."""
+    """The sum of the biases that are not None."""
     present = [bias for bias in biases if bias is not None]
     return sum(present[1:], start=present[0]) if present else None
 
 
-def step_norms(cell: Cell, w: Weights, stats: Stats | None) -> Norms:
-    """The normalisations that the cell has, by place. Biases that would only be added up are one."""
-    hidden = w.weight_hh.shape[1]
-    apart = cell.kind == "gru"  # its reset gate stands between the two
+def step_norms(cell: Cell, w: Weights, stats: Stats | None, hidden: int) -> Norms:
+    """The normalisations of the cell, by place. Biases that are only added to each other become one."""
+    separate = cell.kind == "gru"  # its reset gate is applied between the two
     biases = {
-        "ih": w.bias_ih if apart else total(w.bias_ih, w.bias_hh),
-        "hh": w.bias_hh if apart else total(w.bias_ih, w.bias_hh) if cell.kind == "rnn" else None,
+        "ih": w.bias_ih if separate else total(w.bias_ih, w.bias_hh),
+        "hh": w.bias_hh if separate else total(w.bias_ih, w.bias_hh) if cell.kind == "rnn" else None,
         "c": w.bias_c,
     }
-    norms: Norms = {}
-    for place in cell.places(hidden):
-        gain = getattr(w, f"gain_{place}")
-        if cell.norm == "bn":
-            norms[place] = CaseNorm(cell.eps, gain, biases[place], None if stats is None else stats.at(place))
-        else:
-            groups = [hidden] if place == "c" else cell.groups(hidden)
-            norms[place] = UnitNorm(cell.norm, cell.eps, groups, gain, biases[place])
-    return norms
+    return {
+        place: step_norm(cell, place, hidden, getattr(w, f"gain_{place}"), biases[place], stats) for place in cell.places(hidden)
+    }
 
 
 def batch_stats(norms: Norms, steps: int) -> Stats | None:
-    """What batch normalisation has noted down, in training."""
+    """The statistics that batch normalisation has recorded, in training."""
     moments = {place: norm.moments(steps) for place, norm in norms.items() if isinstance(norm, CaseNorm) and norm.means}
     if not moments:
         return None

@@ -1,4 +1,4 @@
-"""The recurrent layers as they are written down: the oracle of every faster implementation. Slow, plain, twice differentiable.
+"""The recurrent layers as equations: the oracle of every faster implementation. Slow, and differentiable to any order.
 
 Equation numbers are those of the paper (4) and of its supplement (20-31). N(.) is the normalisation without gain and bias.
 
@@ -7,31 +7,25 @@ Shapes: T time, B batch, I input, H hidden, G gates * H, F features of one place
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from lnexp.nn.ops.recurrent.interface import Cell, Output, Stats, Weights
+from lnexp.nn.ops.recurrent.interface import GATES, Cell, Inputs, Output, Stats, Weights
 
 
-def reference(
-    cell: Cell,
-    w: Weights,
-    x_TBI: Tensor,
-    h0_BH: Tensor,
-    c0_BH: Tensor | None,
-    lengths_B: Tensor | None,
-    stats: Stats | None = None,
-) -> Output:
-    """The loop over time. Arguments and result: `lnexp.nn.ops.recurrent.dispatch.run`."""
+def reference(inputs: Inputs) -> Output:
+    """The loop over time."""
+    cell, w, x_TBI, h_BH, c_BH, lengths_B, stats = inputs
     steps, cases, _ = x_TBI.shape
-    lengths_B = torch.full((cases,), steps) if lengths_B is None else lengths_B
-    real_TB1 = (torch.arange(steps)[:, None] < lengths_B)[..., None].to(x_TBI.device)
-    x_TBI = torch.where(real_TB1, x_TBI, 0)  # whatever stands in the padding, a NaN included, reaches nothing
+    lengths_B = torch.full((cases,), steps, device="cpu") if lengths_B is None else lengths_B
+    real_TB1 = (torch.arange(steps, device="cpu")[:, None] < lengths_B)[..., None].to(x_TBI.device)
+    x_TBI = torch.where(real_TB1, x_TBI, 0)  # no value in the padding, not even a NaN, reaches the result
     norm = Normalisation(cell, stats)
-    h_BH, c_BH, outs = h0_BH, c0_BH, []
-    for t, (x_BI, real_B1) in enumerate(zip(x_TBI.unbind(), real_TB1, strict=True)):
+    outs = []
+    for t, (x_BI, real_B1) in enumerate(zip(x_TBI.unbind(), real_TB1.unbind(), strict=True)):
         norm.enter(t, real_B1)
-        c_new_BH = None
         if cell.kind == "lstm":
             assert c_BH is not None, "an LSTM has two states"
             h_new_BH, c_new_BH = lstm_step(cell, w, norm, x_BI, h_BH, c_BH)
@@ -40,23 +34,28 @@ def reference(
             h_new_BH = (gru_step if cell.kind == "gru" else rnn_step)(cell, w, norm, x_BI, h_BH)
         h_BH = torch.where(real_B1, h_new_BH, h_BH)
         outs.append(torch.where(real_B1, h_new_BH, 0))
-    out_TBH = torch.stack(outs) if outs else h0_BH[None][:0]
+    out_TBH = torch.stack(outs) if outs else h_BH[None][:0]
     return Output(out_TBH, h_BH, c_BH, norm.batch_stats())
 
 
+def plain_function(inputs: Inputs) -> Callable[..., tuple[Tensor | None, ...]]:
+    """Output, last h and last c as a function of `inputs.tensors`, for `lnexp.nn.ops.autograd.vjp`. Holds none of them."""
+    run = inputs.without_tensors()
+    return lambda *tensors: reference(run.with_tensors(*tensors))[:3]
+
+
 def lstm_step(cell: Cell, w: Weights, norm: Normalisation, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor) -> tuple[Tensor, Tensor]:
-    """Equations (20)-(22), or (29)-(31) in the DRAW form; without normalisation torch's LSTM. Returns h and c after the step."""
+    """Equations (20)-(22), or (29)-(31) with placement "cell_only"; without norm torch's LSTM. Returns the new h and c."""
     a_ih_BG, a_hh_BG = summed_inputs(cell, w, norm, x_BI, h_BH)
     i, f, g, o = (a_ih_BG + a_hh_BG).chunk(4, dim=1)  # (20), (29)
-    c_new_BH = f.sigmoid() * c_BH + i.sigmoid() * g.tanh()  # (21), (30): the cell is carried on as it is
-    if cell.norm == "none":
-        return o.sigmoid() * c_new_BH.tanh(), c_new_BH
-    seen_BH = affine(norm("c", c_new_BH, [c_BH.shape[1]]), w.gain_c, w.bias_c)
-    return o.sigmoid() * seen_BH.tanh(), c_new_BH  # (22), (31): and normalised where the output looks at it
+    c_new_BH = f.sigmoid() * c_BH + i.sigmoid() * g.tanh()  # (21), (30): the next step gets the cell unnormalised
+    normal_BH = affine(norm("c", c_new_BH, [c_BH.shape[1]]), w.gain_c, w.bias_c)
+    h_new_BH = o.sigmoid() * normal_BH.tanh()  # (22), (31): the output gets it normalised
+    return h_new_BH if w.weight_hr is None else linear(h_new_BH, w.weight_hr), c_new_BH
 
 
 def gru_step(cell: Cell, w: Weights, norm: Normalisation, x_BI: Tensor, h_BH: Tensor) -> Tensor:
-    """Equations (23)-(28), where torch's z is the paper's 1 - z. Returns h after the step."""
+    """Equations (23)-(28), where torch's z is the paper's 1 - z. Returns the new h."""
     a_ih_BG, a_hh_BG = summed_inputs(cell, w, norm, x_BI, h_BH)
     r_ih, z_ih, n_ih = a_ih_BG.chunk(3, dim=1)
     r_hh, z_hh, n_hh = a_hh_BG.chunk(3, dim=1)
@@ -66,17 +65,17 @@ def gru_step(cell: Cell, w: Weights, norm: Normalisation, x_BI: Tensor, h_BH: Te
 
 
 def rnn_step(cell: Cell, w: Weights, norm: Normalisation, x_BI: Tensor, h_BH: Tensor) -> Tensor:
-    """Equation (4): one normalisation, of the sum of both terms. Returns h after the step."""
+    """Equation (4): one normalisation, of the sum of both terms. Returns the new h."""
     a_BG = linear(x_BI, w.weight_ih, w.bias_in) + linear(h_BH, w.weight_hh)
     a_BG = affine(affine(norm("hh", a_BG, [h_BH.shape[1]]), w.gain_hh, w.bias_hh), None, w.bias_ih)
     return a_BG.relu() if cell.nonlinearity == "relu" else a_BG.tanh()
 
 
 def summed_inputs(cell: Cell, w: Weights, norm: Normalisation, x_BI: Tensor, h_BH: Tensor) -> tuple[Tensor, Tensor]:
-    """LN(W_ih x) and LN(W_hh h), each normalised apart, with its gain and bias: what (20) and (23)-(24) add up."""
+    """The two terms of (20) and (23)-(24): LN(W_ih x) and LN(W_hh h), each with its gain and bias."""
     a_ih_BG, a_hh_BG = linear(x_BI, w.weight_ih, w.bias_in), linear(h_BH, w.weight_hh)
     if cell.gates_norm != "none":
-        groups = cell.groups(h_BH.shape[1])
+        groups = cell.groups(len(w.weight_hh) // GATES[cell.kind])
         a_ih_BG, a_hh_BG = norm("ih", a_ih_BG, groups), norm("hh", a_hh_BG, groups)
     return affine(a_ih_BG, w.gain_ih, w.bias_ih), affine(a_hh_BG, w.gain_hh, w.bias_hh)
 
@@ -91,36 +90,47 @@ def affine(a_BF: Tensor, gain_F: Tensor | None, bias_F: Tensor | None) -> Tensor
 
 
 class Normalisation:
-    """N(.) at each place ("ih", "hh", "c") and step of one sequence, before gain and bias; eps stands inside the root.
+    """N(.) at each place ("ih", "hh", "c") and step of one sequence, before gain and bias; eps is inside the root.
 
-    Layer and RMS normalisation look at the units of one case and know nothing of steps. Batch normalisation looks at the real
-    cases of the present step, or at given population statistics.
+    Layer and RMS normalisation are over the units of one case, whatever the step. Batch normalisation is over the real cases of
+    the present step, or uses given population statistics.
+
+    Raises:
+        ValueError: a norm that is not in its table.
     """
 
     def __init__(self, cell: Cell, stats: Stats | None) -> None:
-        self.cell, self.stats = cell, stats
+        forms = {"none": self.none, "bn": self.over_cases, "ln": self.over_units, "rms": self.over_units}
+        if cell.norm not in forms:
+            raise ValueError(f"norm={cell.norm}: the reference knows {', '.join(forms)}")
+        self.form, self.centres = forms[cell.norm], cell.norm == "ln"
+        self.eps, self.stats = cell.eps, stats
         self.seen: dict[str, list[Tensor]] = {}
 
     def enter(self, t: int, real_B1: Tensor) -> None:
-        """Go to step t, at which `real_B1` says which cases are no padding."""
+        """Go to step t; `real_B1`: which cases are not padding there."""
         self.t, self.real_B1 = t, real_B1
 
     def __call__(self, place: str, a_BF: Tensor, groups: list[int]) -> Tensor:
-        if self.cell.norm == "none":
-            return a_BF
-        if self.cell.norm == "bn":
-            mean_F, var_F = self.moments(place, a_BF)
-            return (a_BF - mean_F) / (var_F + self.cell.eps).sqrt()
-        return torch.cat([self.over_units(part) for part in a_BF.split(groups, dim=1)], dim=1)
+        return self.form(place, a_BF, groups)
 
-    def over_units(self, a_BF: Tensor) -> Tensor:
-        """Equations (3) and (15)-(16); RMS normalisation leaves the mean where it is."""
-        mean_B1 = a_BF.mean(dim=1, keepdim=True) if self.cell.norm == "ln" else 0
-        variance_B1 = (a_BF - mean_B1).square().mean(dim=1, keepdim=True)
-        return (a_BF - mean_B1) / (variance_B1 + self.cell.eps).sqrt()
+    def none(self, place: str, a_BF: Tensor, groups: list[int]) -> Tensor:
+        return a_BF
+
+    def over_cases(self, place: str, a_BF: Tensor, groups: list[int]) -> Tensor:
+        mean_F, var_F = self.moments(place, a_BF)
+        return (a_BF - mean_F) / (var_F + self.eps).sqrt()
+
+    def over_units(self, place: str, a_BF: Tensor, groups: list[int]) -> Tensor:
+        """Equations (3) and (15)-(16); RMS normalisation does not subtract the mean."""
+        parts = []
+        for a_Bg in a_BF.split(groups, dim=1):
+            centred_Bg = a_Bg - a_Bg.mean(dim=1, keepdim=True) if self.centres else a_Bg
+            parts.append(centred_Bg / (centred_Bg.square().mean(dim=1, keepdim=True) + self.eps).sqrt())
+        return torch.cat(parts, dim=1)
 
     def moments(self, place: str, a_BF: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance over the real cases, noted down (0 at a step that none reaches); or the population's."""
+        """Mean and biased variance over the real cases, recorded (0 at a step that none reaches); or the population's."""
         if self.stats is not None:
             mean_TF, var_TF = self.stats.at(place)
             return mean_TF[self.t], var_TF[self.t]
@@ -132,6 +142,6 @@ class Normalisation:
         return mean_F, var_F
 
     def batch_stats(self) -> Stats | None:
-        """The moments of all steps, if any were noted down."""
+        """The moments of all steps, if any were recorded."""
         stacked = {name: torch.stack(rows) for name, rows in self.seen.items()}
         return Stats._make(stacked.get(name) for name in Stats._fields) if stacked else None

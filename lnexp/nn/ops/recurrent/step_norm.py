@@ -1,4 +1,4 @@
-"""gain * N(a) + bias at one place of a recurrent layer, one step after the other, in torch's fast calls.
+"""gain * N(a) + bias at one place of a recurrent layer, one step after the other, by torch's own normalisations.
 
 Shapes: T time, F features of the place, R rows (real cases); b the real cases of one step.
 """
@@ -9,12 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lnexp.nn.ops.recurrent.interface import Cell, Stats
+
 
 class UnitNorm:
-    """Layer or RMS normalisation: over the units of one case, each of the `groups` that make up F apart; t plays no part."""
+    """Layer or RMS normalisation: over the units of one case, separately for each group of features; the step is ignored.
 
-    def __init__(self, norm: str, eps: float, groups: list[int], gain_F: Tensor | None, bias_F: Tensor | None) -> None:
-        self.norm, self.eps, self.groups = norm, eps, groups
+    Args:
+        centred: subtract the mean: layer normalisation. Otherwise RMS normalisation.
+        groups: sizes of the groups; they add up to F.
+    """
+
+    def __init__(self, centred: bool, eps: float, groups: list[int], gain_F: Tensor | None, bias_F: Tensor | None) -> None:
+        self.centred, self.eps, self.groups = centred, eps, groups
         self.gains = [None] * len(groups) if gain_F is None else gain_F.split(groups)
         self.biases = [None] * len(groups) if bias_F is None else bias_F.split(groups)
 
@@ -25,14 +32,14 @@ class UnitNorm:
         return torch.cat([self.normalise(*part) for part in parts], dim=1)
 
     def normalise(self, a_RF: Tensor, gain_F: Tensor | None, bias_F: Tensor | None) -> Tensor:
-        if self.norm == "ln":
+        if self.centred:
             return F.layer_norm(a_RF, a_RF.shape[1:], gain_F, bias_F, self.eps)
         a_RF = F.rms_norm(a_RF, a_RF.shape[1:], gain_F, self.eps)
         return a_RF if bias_F is None else a_RF + bias_F
 
 
 class CaseNorm:
-    """Batch normalisation: over the cases of one step, whose mean and variance are noted down.
+    """Batch normalisation: over the cases of one step, whose mean and variance are recorded.
 
     Args:
         moments: population mean and variance [T, F] to normalise with instead.
@@ -49,10 +56,10 @@ class CaseNorm:
             return F.batch_norm(a_bF, mean_TF[t], var_TF[t], self.gain_F, self.bias_F, False, 0.0, self.eps)
         cases, features = a_bF.shape
         mean_F, var_F = a_bF.new_zeros(2, features).unbind()
-        if cases > 1:  # a momentum of 1 makes torch write down this batch's own mean and unbiased variance
+        if cases > 1:  # a momentum of 1 makes torch store this batch's own mean and unbiased variance
             normal_bF = F.batch_norm(a_bF, mean_F, var_F, self.gain_F, self.bias_F, True, 1.0, self.eps)
             var_F = var_F * (1 - 1 / cases)
-        else:  # one case is its own mean: nothing of it is left, and torch refuses to train on it
+        else:  # one case is its own mean: its normalised value is 0, and torch refuses to train on it
             mean_F = a_bF.detach().sum(dim=0)
             normal_bF = F.batch_norm(a_bF.detach(), mean_F, var_F, self.gain_F, self.bias_F, False, 0.0, self.eps)
         self.means.append(mean_F)
@@ -60,6 +67,22 @@ class CaseNorm:
         return normal_bF
 
     def moments(self, steps: int) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance [T, F] of all steps, 0 where no case was left."""
+        """Mean and biased variance [T, F] of all steps, 0 at those that no case reached."""
         unreached = (0, 0, 0, steps - len(self.means))
         return F.pad(torch.stack(self.means), unreached), F.pad(torch.stack(self.variances), unreached)
+
+
+def step_norm(
+    cell: Cell, place: str, hidden: int, gain_F: Tensor | None, bias_F: Tensor | None, stats: Stats | None
+) -> UnitNorm | CaseNorm:
+    """The normalisation of a place "ih", "hh" or "c" under the cell's norm, with gain and bias.
+
+    Raises:
+        ValueError: a norm that is not bn, ln or rms.
+    """
+    if cell.norm == "bn":
+        return CaseNorm(cell.eps, gain_F, bias_F, None if stats is None else stats.at(place))
+    if cell.norm in ("ln", "rms"):
+        groups = [hidden] if place == "c" else cell.groups(hidden)
+        return UnitNorm(cell.norm == "ln", cell.eps, groups, gain_F, bias_F)
+    raise ValueError(f"norm={cell.norm}: the eager implementation knows none, bn, ln, rms")

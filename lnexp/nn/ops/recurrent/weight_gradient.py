@@ -1,7 +1,8 @@
 """The recurrent product W h of every step, with the gradient of W taken for all steps at once.
 
 Plain autograd adds a small product of [G, b] and [b, H] to the gradient of W at each step, and reads and writes all of it
-each time. Here the gradients of the products are collected by autograd itself, and W's is one large product at the end.
+each time. Here autograd collects the gradients of the products, and one large product at the end gives that of W. Second
+derivatives would be wrong: the caller wraps the results by `lnexp.nn.ops.autograd.with_higher_derivatives`.
 
 Shapes: G features of the product, H hidden, N all (step, case) pairs, step after step; b the cases of one step.
 """
@@ -12,14 +13,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from lnexp.nn.ops.autograd import without_autocast
 
 
 class RecurrentProduct:
-    """product(t, h_bH) = rows of step t + h_bH W^T; `close` wraps what the loop has made of them. Differentiable once.
+    """product(t, h_bH) = rows of step t + h_bH W^T; `close` wraps the results that are computed from the products.
 
     Args:
-        rows_NG: what is added to the products, such as the input terms; sizes: how many of them are of each step.
+        rows_NG: added to the products, such as the input terms.
+        sizes: number of rows of each step.
     """
 
     def __init__(self, weight_GH: Tensor, rows_NG: Tensor, sizes: list[int]) -> None:
@@ -33,12 +36,12 @@ class RecurrentProduct:
         return torch.addmm(self.rows_bG[t], h_bH, self.weight_HG)
 
     def close(self, *results: Tensor) -> tuple[Tensor, ...]:
-        """The loop's results; every gradient of the loop must come through them."""
+        """The results, through which every gradient must come. Differentiable once."""
         return _Exit.apply(self.states, self.handed_over, *results)
 
 
 class _Exit(torch.autograd.Function):
-    """The identity. Its backward pass runs first and hands the states over.
+    """The identity on results. Its backward pass runs first and hands the states to `_Entrance`.
 
     So autograd owns them, frees them after the backward pass, and notices when one was overwritten.
     """
@@ -47,11 +50,11 @@ class _Exit(torch.autograd.Function):
     def forward(ctx: Any, states: list[Tensor], handed_over: list[Tensor], *results: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(*states)
         ctx.handed_over = handed_over
+        ctx.set_materialize_grads(False)
         return results
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         ctx.handed_over[:] = ctx.saved_tensors
         return None, None, *grads
 
@@ -62,11 +65,16 @@ class _Entrance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight_GH: Tensor, rows_NG: Tensor, handed_over: list[Tensor]) -> Tensor:
         ctx.handed_over = handed_over
+        ctx.set_materialize_grads(False)
         return rows_NG.view_as(rows_NG)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_NG: Tensor) -> tuple[Tensor | None, ...]:
-        grad_GH = grad_NG.t() @ torch.cat(ctx.handed_over) if ctx.needs_input_grad[0] else None
+    def backward(ctx: Any, grad_NG: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grad_NG is None:
+            return None, None, None
+        grad_GH = None
+        if ctx.needs_input_grad[0]:
+            with without_autocast(grad_NG.device):
+                grad_GH = grad_NG.t() @ torch.cat(ctx.handed_over)
         ctx.handed_over.clear()
         return grad_GH, grad_NG, None

@@ -33,7 +33,7 @@ class Workspace:
         """A dense tensor of undefined values."""
         size = prod(shape) * dtype.itemsize
         if size < SMALLEST:
-            return torch.empty(shape, dtype=dtype)
+            return torch.empty(shape, dtype=dtype, device="cpu")
         memory = self._take(size)
         lease = (ctypes.c_char * len(memory)).from_buffer(memory)
         weakref.finalize(lease, self._give_back, memory).atexit = False

@@ -1,4 +1,4 @@
-"""Hand images and captions to the compiled order violations: the two passes, without autograd.
+"""The compiled order violations: forward and backward pass, without autograd.
 
 Shapes: I images, C captions, D dimensions.
 """
@@ -36,7 +36,7 @@ class Call(ctypes.Structure):
 
 
 def execute(direction: str, v_ID: Tensor, s_CD: Tensor, **more: int) -> None:
-    v_ID, s_CD = dense(v_ID), dense(s_CD)  # these names keep the copies alive
+    v_ID, s_CD = dense(v_ID), dense(s_CD)  # the names keep the copies alive
     call = Call(
         v=v_ID.data_ptr(),
         images=v_ID.shape[0],

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from lnexp.data.cloze import bbc as cloze_bbc
-from lnexp.data.cloze import built as cloze_built
 from lnexp.data.cloze import cloze_set as cloze
+from lnexp.data.cloze import generated
 from lnexp.data.cloze import novels as cloze_novels
-from lnexp.data.cloze.names import Seen, held_out, marked, name_words, sentences
+from lnexp.data.cloze.batches import cloze_batches
+from lnexp.data.cloze.names import held_out, marked, name_words
 from lnexp.data.sources import sha256_of
-from lnexp.data.text import bbc
+from lnexp.data.text import bbc, duplicates
+from lnexp.data.text.sentences import cased_sentences
 from lnexp.data.text.vocabulary import END, Vocabulary
 from lnexp.errors import UserError
 
@@ -41,7 +43,7 @@ def story(seed: int, length: int = 120) -> str:
 
 def test_sentences() -> None:
     text = "“Come in,” said Mr. Hill.  It’s 10.5 miles—far!\n\nNo (really). yes\nwe—all A. Smith's went."
-    assert sentences(text) == [
+    assert cased_sentences(text) == [
         ['"', "Come", "in", ",", '"', "said", "Mr", "Hill", "."],
         ["It's", "10.5", "miles", "--", "far", "!"],
         ["No", "(", "really", ")", ".", "yes", "we", "--", "all", "A", "Smith's", "went", "."],
@@ -72,14 +74,17 @@ def test_short_names_join_the_longest_that_holds_them() -> None:
     ]
 
 
-def test_texts_seen_before_are_told() -> None:
-    seen = Seen()
-    first, second = sentences(story(0)), sentences(story(1))
-    assert not seen.before(first) and not seen.before(second)
-    assert seen.before(first[:60]) and seen.before(first[80:]) and seen.before(sentences(story(2))[:50] + first[:40])
-    assert not seen.before(sentences(story(3))[:100] + first[:20])
-    assert not seen.before([["Short", "words"]] * 9)
-    assert not seen.before([["Short", "words"]] * 9)  # such sentences stand anywhere
+def overlapping(*texts: list[list[str]]) -> list[bool]:
+    """Which texts the detector leaves out."""
+    hashes = [np.array([duplicates.sentence_hash(sentence) for sentence in text], np.uint64) for text in texts]
+    return duplicates.overlapping(duplicates.distinct(hashes)).tolist()
+
+
+def test_overlapping_texts() -> None:
+    first, second, third, fourth = (cased_sentences(story(seed)) for seed in range(4))
+    assert overlapping(first, second, first[:60], first[80:], third[:50] + first[:40]) == [False, False, True, True, True]
+    assert overlapping(first, fourth[:100] + first[:20]) == [False, False]
+    assert overlapping([["Short", "words"]] * 9, [["Short", "words"]] * 9) == [False, False]  # short ones occur anywhere
 
 
 def test_one_text_in_so_many_is_held_out() -> None:
@@ -91,7 +96,7 @@ def test_one_text_in_so_many_is_held_out() -> None:
 
 def test_what_is_asked_about_a_passage() -> None:
     passage = [["@b", "met", "@a", "and", "@b", "."], ["then", "the", "tall", "@c", "met", "happy", "@a", "again", "."]]
-    words, questions = cloze_built.ask(passage)
+    words, questions = generated.ask(passage)
     assert words[:6] == ["@entity0", "met", "@entity1", "and", "@entity0", "."]
     assert words[9] == "@entity2" and words[12] == "@entity1"
     assert questions[:2] == [None, None]  # three words say too little
@@ -139,7 +144,7 @@ def test_the_thesaurus_finds_words_that_keep_the_same_company() -> None:
     words = []
     for _ in range(3000):
         words += vocabulary.encode(["@entity0", *(kind[random.integers(7)] for kind in kinds), "."], end=False) + [END] * 3
-    table = cloze_built.neighbours(np.array(words, np.int32), vocabulary)
+    table = generated.neighbours(np.array(words, np.int32), vocabulary)
     assert table.shape == (len(vocabulary), 4)
     for number, word in enumerate(vocabulary.words):
         near = [vocabulary.words[n] for n in table[number]]
@@ -149,14 +154,14 @@ def test_the_thesaurus_finds_words_that_keep_the_same_company() -> None:
             assert near == [word] * 4
 
 
-def test_co_occurrence_is_counted_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_co_occurrence_is_counted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     words = np.random.default_rng(0).integers(0, 9, 1000)
     expected = np.zeros((9, 9), int)
     for one, other in zip(words[:-2], words[2:], strict=True):
         expected[one, other] += 1
-    for piece in (7, 10**6):
-        monkeypatch.setattr(cloze_built, "PIECE", piece)
-        np.testing.assert_array_equal(cloze_built._pairs(words, 2, 9), expected)
+    for block in (7, 10**6):
+        monkeypatch.setattr(generated, "BLOCK", block)
+        np.testing.assert_array_equal(generated._pairs(words, 2, 9), expected)
 
 
 NOVELS = {
@@ -206,20 +211,24 @@ def test_novels(library: Path, tmp_path: Path, capsys: pytest.CaptureFixture) ->
     data = {**NOVELS, "root": str(library), "test_root": str(test)}
     loaded = cloze.load(data, tmp_path)
     assert list(loaded.splits) == ["train", "valid", "test"]
-    assert loaded.counts["novels"] == {"texts": 4, "left out: duplicates": 2}  # one copy, and the book that is a test book too
+    assert loaded.counts["novels"] == {
+        "texts": 4,
+        "left out: duplicates": 2,
+        "left out: files ending with .md": 1,
+    }  # one copy, and the book that is a test book too
     assert [loaded.counts[s]["texts"] for s in loaded.splits] == [1, 1, 2]
     check_set(loaded)
     assert len(loaded.vocabulary) == 2 + 16 + 1 + 10
-    assert "building" in capsys.readouterr().err
+    assert "generating" in capsys.readouterr().err
     again = cloze.load({**data, "keep": 0.9}, tmp_path)  # how questions are compressed is no reason to build anew
     assert capsys.readouterr().err == ""
     assert again.splits["train"].paraphrase is not None and again.splits["train"].paraphrase.keep == 0.9
     assert isinstance(again.splits["train"].passages.values, np.memmap)
-    batch = cloze.ClozeBatches(again.splits["train"], 4, seed=0)[0]
+    batch = cloze_batches(again.splits["train"], 4, seed=0)[0]
     assert batch["question_lengths_B"].min() >= 3
     (library / "one.txt").write_text(story(8))
     cloze.load(data, tmp_path)
-    assert "building" in capsys.readouterr().err
+    assert "generating" in capsys.readouterr().err
     assert not list((tmp_path / "cloze").glob("*.*")), "what is half written is not left behind"
 
 
@@ -230,15 +239,15 @@ def test_novels_say_what_is_missing(library: Path, tmp_path: Path) -> None:
         cloze.load({**NOVELS, "root": str(library / "one.txt")}, tmp_path)
     with pytest.raises(UserError, match=r"data\.test_root=.*: there is no such file"):
         cloze.load({**NOVELS, "root": str(library), "test_root": str(tmp_path / "no.txt")}, tmp_path)
-    with pytest.raises(UserError, match="no line begins with _BOOK_TITLE_"):
+    with pytest.raises(UserError, match="no line starts with _BOOK_TITLE_"):
         cloze.load({**NOVELS, "root": str(library), "test_root": str(library / "one.txt")}, tmp_path)
     whole = (library / "more.tar.xz").read_bytes()
     (library / "more.tar.xz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"more\.tar\.xz: not a whole tar archive"):
+    with pytest.raises(UserError, match=r"more\.tar\.xz: not a complete tar archive"):
         cloze.load({**NOVELS, "root": str(library)}, tmp_path)
     for path in library.rglob("*.*"):
         path.unlink()
-    with pytest.raises(UserError, match=r"no \*\.txt or \*\.tar\.\* in it"):
+    with pytest.raises(UserError, match=r"no \.txt or \.tar\.\* file in it"):
         cloze.load({**NOVELS, "root": str(library)}, tmp_path)
     (library / "a.txt").write_text("Nothing happens here.")
     (library / "b.txt").write_text("Nor does it here.")

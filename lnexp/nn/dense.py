@@ -1,0 +1,90 @@
+"""Modules that normalise the summed inputs a_BN of fully connected layers, or their weights, where torch.nn has none that fits.
+
+Shapes: B batch, N features.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _WeightNorm
+
+from lnexp.nn.ops.autograd import transformed, with_higher_derivatives
+
+
+class RMSDense(nn.Module):
+    """a_BN -> gain_N * a_BN / sqrt(mean_N(a^2) + eps) + bias_N.
+
+    Args:
+        gain: initial value of the gain; None: no gain.
+        bias: whether there is a bias; it starts at 0.
+    """
+
+    def __init__(self, n: int, eps: float, gain: float | None, bias: bool = True) -> None:
+        super().__init__()
+        self.n, self.eps = n, eps
+        self.weight = None if gain is None else nn.Parameter(torch.full((n,), gain))
+        self.bias = nn.Parameter(torch.zeros(n)) if bias else None
+
+    def forward(self, a_BN: Tensor) -> Tensor:
+        a_BN = F.rms_norm(a_BN, (self.n,), self.weight, self.eps)
+        return a_BN if self.bias is None else a_BN + self.bias
+
+
+class BatchDense(nn.BatchNorm1d):
+    """torch's BatchNorm1d, with the unbiased variance for batches of at most `unbiased_up_to` cases.
+
+    Args:
+        gain: initial value of the gain; None: neither gain nor bias.
+        bias: whether there is a bias, with a gain.
+    """
+
+    def __init__(
+        self, n: int, eps: float, momentum: float, unbiased_up_to: int, gain: float | None = 1.0, bias: bool = True
+    ) -> None:
+        super().__init__(n, eps=eps, momentum=momentum, affine=gain is not None)
+        self.unbiased_up_to, self.usual_momentum = unbiased_up_to, momentum
+        if gain is not None:
+            nn.init.constant_(self.weight, gain)
+        if not bias:
+            self.register_parameter("bias", None)
+
+    def start_recalibration(self) -> None:
+        """Forget all batches; from now on statistics are the plain mean over batches (torch's momentum of None)."""
+        self.reset_running_stats()
+        self.usual_momentum, self.momentum = self.momentum, None  # type: ignore[assignment]
+
+    def finish_recalibration(self) -> None:
+        """Go back to running averages."""
+        self.momentum = self.usual_momentum
+
+    def forward(self, a_BN: Tensor) -> Tensor:
+        cases = a_BN.shape[0]
+        if not self.training or cases > self.unbiased_up_to:
+            return super().forward(a_BN)
+        # (a - mu) / sqrt(v / k + eps), k = 1 - 1/cases, equals sqrt(k) (a - mu) / sqrt(v + k eps), which torch's kernel computes.
+        k = 1 - 1 / cases
+        seen = self.num_batches_tracked
+        assert seen is not None
+        seen.add_(1)
+        share = 1 / seen.item() if self.momentum is None else self.momentum
+        gain = (a_BN.new_ones(a_BN.shape[1]) if self.weight is None else self.weight) * k**0.5
+        return F.batch_norm(a_BN, self.running_mean, self.running_var, gain, self.bias, True, share, self.eps * k)
+
+
+class UnitWeights(_WeightNorm):
+    """torch's weight normalisation w = g v / |v| with right second derivatives: those of torch's own function are wrong."""
+
+    def forward(self, g: Tensor, v: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return super().forward(g, v)
+        if transformed([g, v]):
+            return unit_weights(g, v)[0]
+        (w,) = with_higher_derivatives(unit_weights, [g, v], [super().forward(g, v)])
+        return w
+
+
+def unit_weights(g: Tensor, v: Tensor) -> list[Tensor]:
+    """g v / |v|, with one norm for each row of v."""
+    return [g * v / v.flatten(1).norm(dim=1).view_as(g)]
