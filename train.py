@@ -5,8 +5,9 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from lnexp.cli import cli, one_job
+from lnexp.cli import cli
 from lnexp.config import register_resolvers
+from lnexp.grid import one_job
 
 register_resolvers()
 

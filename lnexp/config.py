@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from lnexp.nn import Norm
     from lnexp.tasks.base import Task
 
+HYDRA = re.compile(r"[+~]*hydra[./@]")  # begins an override of Hydra's own configuration
 WANDB_MODES = ("auto", "online", "offline", "disabled")
 
 
@@ -85,6 +89,7 @@ def make_norm(cfg: DictConfig) -> Norm:
     assert isinstance(options, dict)
     name = options.pop("name")
     check_choice("norm", name, NORMS)
+    check_options("norm", cfg.norm, NORMS[name])
     try:
         norm = NORMS[name](**options)  # type: ignore[arg-type]
         norm.check_batch(cfg.batch_size)
@@ -104,6 +109,45 @@ def make_task(cfg: DictConfig, device: str) -> Task:
     return make(Setting(data, Path(cfg.data_dir), device), **options)
 
 
+def check_options(group: str, cfg: DictConfig, make: Any) -> None:
+    """Raise a UserError for the first option of `cfg` that `make` does not take, lacks, or annotates with another type."""
+    hints, parameters = get_type_hints(make.__init__), inspect.signature(make).parameters
+    options: Any = OmegaConf.to_container(cfg)
+    where = f"{group}={options.pop('name')}"
+    for name, value in options.items():
+        if name not in parameters:
+            allowed = ", ".join(n for n in parameters if n != "setting")
+            raise UserError(f"{group}.{name}: {where} has no such option; there are {allowed}")
+        if (wanted := wrong_type(value, hints[name])) is not None:
+            raise UserError(f"{group}.{name}={value}: must be {wanted}")
+    for name, parameter in parameters.items():
+        if name != "setting" and name not in options and parameter.default is inspect.Parameter.empty:
+            raise UserError(f"{group}.{name} is missing: {where} needs it")
+
+
+def wrong_type(value: Any, hint: Any) -> str | None:
+    """What a value must be, in words, if it is not of the annotated type; None if it is, or if the type is not a plain one."""
+    kinds: dict[Any, tuple[Any, str]] = {
+        int: (int, "whole number"),
+        float: ((int, float), "number"),
+        str: (str, "word"),
+        bool: (bool, "truth value, true or false"),
+    }
+    of = [h for h in get_args(hint) if h is not NoneType] if get_origin(hint) in (Union, UnionType) else [hint]
+    optional = NoneType in get_args(hint) and of != [hint]
+    if value is None and optional:
+        return None
+    if len(of) == 1 and of[0] in kinds:
+        allowed, words = kinds[of[0]]
+        ok = isinstance(value, allowed) and isinstance(value, bool) == (of[0] is bool)
+        return None if ok else f"a {words}" + ", or null" * optional
+    if len(of) == 1 and get_origin(of[0]) in (list, Sequence) and get_args(of[0])[0] in kinds:
+        each = get_args(of[0])[0]
+        ok = isinstance(value, list) and all(wrong_type(v, each) is None for v in value)
+        return None if ok else f"a list of {kinds[each][1]}s" + ", or null" * optional
+    return None
+
+
 def check(cfg: DictConfig) -> None:
     """Raise a UserError for the first value that is out of range."""
     from lnexp.tasks import TASKS
@@ -114,6 +158,9 @@ def check(cfg: DictConfig) -> None:
     except InterpolationResolutionError as error:
         reason = str(error).splitlines()[0].partition("interpolation: ")[2]
         raise UserError(f"{error.full_key} follows from other values: {reason}; give {error.full_key}=...") from error
+    for key, value in leaves(cfg):
+        if value == "":
+            raise UserError(f"{key} is empty: give {key}=VALUE, or null for none")
     check_integer("seed", cfg.seed, least=0)
     for key in ("batch_size", "log_every", "threads"):
         check_integer(key, cfg[key])
@@ -131,9 +178,21 @@ def check(cfg: DictConfig) -> None:
     check_choice("wandb.mode", cfg.wandb.mode, WANDB_MODES)
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise UserError(f"{missing[0]} is not set: give {missing[0]}=...")
+    check_options("task", cfg.task, TASKS[cfg.task.name])
     paper_data = TASKS[cfg.task.name].paper_data
     if cfg.scale == "paper" and paper_data and cfg.data.name not in paper_data:
         raise UserError(f"data={cfg.data.name}: scale=paper of task={cfg.task.name} wants data={' or '.join(paper_data)}")
+
+
+def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All values of a configuration with their dotted keys; those that are not set yet (???) are left out."""
+    for key in map(str, cfg):
+        if OmegaConf.is_missing(cfg, key):
+            continue
+        if OmegaConf.is_dict(cfg[key]):
+            yield from leaves(cfg[key], f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", cfg[key]
 
 
 def choose_device(name: str) -> str:
@@ -154,7 +213,10 @@ def compose(overrides: list[str]) -> DictConfig:
     """The configuration of the single run `python train.py OVERRIDES`."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
+    if GlobalHydra.instance().is_initialized():  # in a run that Hydra has launched
+        return hydra_compose("config", overrides)
     register_resolvers()
     with initialize_config_dir(str(paths.CONFIGS), version_base="1.3"):
         return hydra_compose("config", overrides)
@@ -163,7 +225,8 @@ def compose(overrides: list[str]) -> DictConfig:
 def expand(overrides: list[str]) -> list[list[str]]:
     """The overrides of each run that `python train.py -m OVERRIDES` makes, in the order of Hydra's basic sweeper.
 
-    Several presets (experiment=a,b) give all runs of the first, then all runs of the second.
+    Several presets (experiment=a,b) give all runs of the first, then all runs of the second. Overrides of Hydra's own
+    configuration, such as hydra/launcher=joblib, are left out.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -174,20 +237,28 @@ def expand(overrides: list[str]) -> list[list[str]]:
     jobs: list[list[str]] = []
     with initialize_config_dir(str(paths.CONFIGS), version_base="1.3"):
         parser = OverridesParser.create(GlobalHydra.instance().config_loader())  # the loader expands glob(*)
-        given = {o.get_key_element(): _values(o) for o in parser.parse_overrides(overrides)}
-        for experiment in given.pop("experiment", [None]):
+        of_hydra = [o for o in overrides if HYDRA.match(o)]
+        given = {o.get_key_element(): _each(o) for o in parser.parse_overrides([o for o in overrides if o not in of_hydra])}
+        for experiment in given.pop("experiment", [""]):
             chosen = {**given, **({"experiment": [experiment]} if experiment else {})}
-            first = [f"{key}={values[0]}" for key, values in chosen.items()]
+            first = [*of_hydra, *(each[0] for each in chosen.values())]
             params: Mapping[str, Any] = hydra_compose("config", first, return_hydra_config=True).hydra.sweeper.params or {}
             swept = parser.parse_overrides([f"{key}={value}" for key, value in params.items() if key not in chosen])
-            axes = {o.get_key_element(): _values(o) for o in swept} | chosen
-            jobs += [[f"{key}={value}" for key, value in zip(axes, values, strict=True)] for values in product(*axes.values())]
+            axes = {o.get_key_element(): _each(o) for o in swept} | chosen
+            jobs += map(list, product(*axes.values()))
     return jobs
 
 
-def _values(override: Override) -> list[str]:
-    """The values that an override of the command line gives its key, one or several."""
-    return list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.get_value_element_as_str()]
+def _each(override: Override) -> list[str]:
+    """An override for each value that the command line gives its key, one or several."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if not override.is_discrete_sweep():
+        raise UserError(f"{override.input_line}: an interval has no list of values; give them, or range(start,stop,step)")
+    each = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    if not each:
+        raise UserError(f"{override.input_line}: matches nothing")
+    return each
 
 
 def grid(experiment: str, *overrides: str) -> list[DictConfig]:

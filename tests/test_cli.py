@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import resource
 import subprocess
 import sys
@@ -42,7 +43,26 @@ from tests.conftest import PYTHON, Started, train
         (["task=mnist", "skip=all"], "skip=all: allowed are null, tabled"),
         (["task=mnist", "wandb.mode=on"], "wandb.mode=on: allowed are"),
         (["task=mnist", "epochs=null", "max_updates=null"], "one of them must end the run"),
-        (["task=mnist", "x y"], "cannot read 'x y'"),
+        (["task=mnist", "x y"], "cannot read 'x y': give name=value"),
+        (["task=mnist", "batch_size="], "batch_size is empty: give batch_size=VALUE"),
+        (["task=mnist", "task.hidden_sizes="], "task.hidden_sizes is empty: give task.hidden_sizes=VALUE"),
+        (["task=mnist", "task.hidden_sizes=[a]"], "task.hidden_sizes=['a']: must be a list of whole numbers"),
+        (["task=permuted_mnist", "task.pool=few"], "task.pool=few: must be a whole number"),
+        (["task=mnist", "+task.x=1"], "task.x: task=mnist has no such option; there are"),
+        (["task=mnist", "~task.hidden_sizes"], "task.hidden_sizes is missing: task=mnist needs it"),
+        (["task=mnist", "norm=ln,bn"], "norm=ln,bn: several values; add -m"),
+        (["task=mnist", "--sed=1"], "--sed=1: there is no such option"),
+        (["task=mnist", "--cfg"], "--cfg needs a value: job, hydra, all"),
+        (["task=mnist", "--cfg", "jb"], "--cfg=jb: allowed are all, hydra, job"),
+        (["task=mnist", "-m", "--cfg", "job"], "--cfg and --multirun: give one of them"),
+        (["-m", "task=mnist", "norm=glob(x*)"], "norm=glob(x*): matches nothing"),
+        (["-m", "task=mnist", "optimizer.lr=interval(0,1)"], "an interval has no list of values"),
+        (["task=mnist", "data=idx", "data.root=/x/set=a"], "type 'data.root=\"/x/set=a\"'"),
+        (["task=mnist", "data=idx", "data.root=/data/josé"], "type 'data.root=\"/data/josé\"'"),
+        (["task=mnist", "data=idx", "data.root=/data/a,b"], "type 'data.root=\"/data/a,b\"'"),
+        (["task=mnist", "data=idx", "data.root=~/x"], f"type 'data.root=\"{Path.home()}/x\"'"),
+        (["experiment=fig1_flickr8k"], "runs 1-10 of 10: data.root is not set: give data.root=..."),
+        (["experiment=fig6,fig7"], "experiment=fig7: allowed are"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(overrides: list[str], says: str) -> None:
@@ -106,11 +126,12 @@ def test_a_second_process_says_who_holds_the_run(smoke: list[str]) -> None:
         first.wait(10)
 
 
-def test_help_names_the_choices() -> None:
-    done = train("--help", launcher=PYTHON)
+def test_help_says_what_each_choice_is() -> None:
+    done = train("--help")
     assert done.returncode == 0
-    for word in ("task: ", "norm: bn, bn_everywhere, ln, none, rms, wn", "experiment: ", "experiment=fig6"):
-        assert word in done.stdout
+    for group in ("task", "norm", "scale", "experiment", "data"):
+        for path in (paths.CONFIGS / group).glob("*.yaml"):
+            assert re.search(rf"\n  {path.stem} +\w.+", done.stdout), path
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
@@ -132,9 +153,34 @@ def test_a_grid_runs_resumes_and_survives_a_run_that_cannot_be_made(launcher: st
     again = command(*given)
     assert [(f / "summary.json").stat().st_mtime_ns for f in folders] == written
     if launcher == "basic":
-        assert "error: run 1 of 8: batch_size=1: norm=bn needs at least 2 cases" in done.stderr
+        assert "error: runs 1-2 of 8: batch_size=1: norm=bn needs at least 2 cases" in done.stderr
         assert "(8 of 8)" in done.stderr
-        assert again.stderr.count("is finished already") == 6
+        assert "6 of 8 runs are finished already" in again.stderr
+
+
+def test_all_runs_of_two_experiments_with_options_in_any_place(smoke: list[str], tmp_path: Path) -> None:
+    """Also an experiment beside -m, a sweep over two tasks, and a launcher."""
+    given = ["experiment=fig6,permuted_mnist", *smoke, "seed=0", "batch_size=32,64", "max_updates=2"]
+    given.remove("task=mnist")
+    done = train(*given[:3], "-m", *given[3:], "norm=none,ln")
+    assert done.returncode == 0, done.stderr
+    assert "(8 of 8)" in done.stderr
+    runs = tmp_path / "results" / "runs"
+    assert {p.name: len(list(p.iterdir())) for p in runs.iterdir() if p.is_dir()} == {"mnist": 4, "permuted_mnist": 4}
+    done = train(
+        *smoke, "seed=0", "batch_size=32", "max_updates=2", "norm=glob(*,exclude=bn*)", "task=mnist,permuted_mnist", "-m"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "4 of 8 runs are finished already" in done.stderr
+
+
+def test_hydras_own_options_and_completion() -> None:
+    done = train("norm=bn", "--cfg", "job", "task=mnist")
+    assert (done.returncode, "name: bn" in done.stdout) == (0, True), done.stderr
+    done = train("task=mnist", "--info", "defaults")
+    assert (done.returncode, "task_scale/mnist_desk" in done.stdout) == (0, True), done.stderr
+    done = train("-sc", "query=bash", COMP_LINE="train.py task=permuted_", COMP_POINT="23")
+    assert (done.returncode, done.stdout.strip()) == (0, "task=permuted_mnist"), done.stderr
 
 
 def test_slurm_is_offered() -> None:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from lnexp import config
 from lnexp.errors import UserError
+from lnexp.training.runlog import RunLog, environment, finished
 
 
 def run(cfg: DictConfig, position: str = "", bar: bool | None = None) -> dict[str, Any] | None:
@@ -27,26 +28,21 @@ def run(cfg: DictConfig, position: str = "", bar: bool | None = None) -> dict[st
     """
     settings = config.read(cfg)
     cfg, name, folder = settings.cfg, settings.id, settings.folder
+    if (summary := stored(settings)) is not None:
+        print(f"{name} is {summary['status']} already: {outline(summary)}", file=sys.stderr)
+        return summary
+    if cfg.skip == "tabled" and not cfg.plan:
+        from lnexp.evidence.tables import recorded
 
-    from lnexp.training.runlog import finished
-
-    if not cfg.plan:
-        if (summary := finished(folder)) is not None:
-            print(f"{name} is {summary['status']} already: {outline(summary)}", file=sys.stderr)
-            return summary
-        if cfg.skip == "tabled":
-            from lnexp.evidence.tables import recorded
-
-            if name in recorded(cfg.task.name, cfg.results_dir):
-                print(f"{name} is in the tables already", file=sys.stderr)
-                return None
+        if name in recorded(cfg.task.name, cfg.results_dir):
+            print(f"{name} is in the tables already", file=sys.stderr)
+            return None
 
     import torch
 
     from lnexp.training.distributed import ProcessGroup
     from lnexp.training.interrupt import Interrupt
     from lnexp.training.progress import Progress
-    from lnexp.training.runlog import RunLog, environment
     from lnexp.training.trainer import fit
     from lnexp.training.wandb_logger import make_logger
 
@@ -64,13 +60,21 @@ def run(cfg: DictConfig, position: str = "", bar: bool | None = None) -> dict[st
         if not group.is_first:
             return fit(task, settings.norm, cfg, group, None, interrupt)
         logger = make_logger(cfg, name, settings.identity, task.curves)
-        log = RunLog(folder, cfg, environment(cfg.threads, group.device), Progress(name, position, bar=bar), logger)
+        progress = Progress(name, position, bar=bar)
+        log = RunLog(folder, cfg, environment(cfg.threads, group.device), progress, logger)
         try:
             summary = fit(task, settings.norm, cfg, group, log, interrupt) or {}
         finally:
             log.close()
     print(f"{name} {summary['status']}: {outline(summary)}  ({folder})", file=sys.stderr)
     return summary
+
+
+def stored(settings: config.Settings) -> dict[str, Any] | None:
+    """The summary of a run that is finished and that the configuration does not ask to make again, else None."""
+    if settings.cfg.plan or settings.cfg.fresh:
+        return None
+    return finished(settings.folder)
 
 
 def outline(summary: dict[str, Any]) -> str:

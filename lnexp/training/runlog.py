@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import itertools
 import json
 import os
 import platform
@@ -31,6 +32,10 @@ from lnexp.training.stopwatch import Times
 
 HEADER = "step,epoch,seconds,cpu_seconds,split,metric,value\n"
 SHARE = 0.05  # of the time of a run that checkpoints between evaluations may take
+
+
+class HeldError(UserError):
+    """Another process is making this run."""
 
 
 class Logger(Protocol):
@@ -61,6 +66,15 @@ def read_rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def move_aside(folder: Path) -> Path:
+    """Move <results>/runs/<task>/<run> to <results>/replaced/<task>/<run>-<k>, with the first k that is free."""
+    aside = folder.parents[2] / "replaced" / folder.parent.name
+    aside.mkdir(parents=True, exist_ok=True)
+    target = next(t for k in itertools.count(1) if not (t := aside / f"{folder.name}-{k}").exists())
+    os.rename(folder, target)
+    return target
+
+
 class RunLog:
     """The folder of one run, held by one process at a time.
 
@@ -72,13 +86,16 @@ class RunLog:
         logger: a live view; its failures do not affect the run.
 
     Raises:
-        UserError: another process holds the folder.
+        HeldError: another process holds the folder.
     """
 
     def __init__(self, folder: Path, cfg: DictConfig, environment: dict[str, Any], progress: Progress, logger: Logger) -> None:
         self.folder, self.progress, self.logger = folder, progress, logger
-        folder.mkdir(parents=True, exist_ok=True)
         self._lock()
+        if cfg.fresh and (folder / "config.yaml").exists():
+            progress.say(f"moved the earlier run to {move_aside(folder)}")
+            self.lock.close()
+            self._lock()
         write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
         write_whole(folder / "env.json", json.dumps([*starts(folder), environment], indent=1).encode())
         self.metrics = (folder / "metrics.csv").open("ab")
@@ -86,13 +103,14 @@ class RunLog:
 
     def _lock(self) -> None:
         """Lock the folder until this process ends, however it ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.lock = (self.folder / "lock").open("a+")
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self.lock.seek(0)
             holder = self.lock.read().strip() or "another process"
-            raise UserError(f"{self.folder} is being trained by {holder}") from error
+            raise HeldError(f"{self.folder} is being trained by {holder}") from error
         self.lock.truncate(0)
         self.lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
         self.lock.flush()
