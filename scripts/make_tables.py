@@ -1,11 +1,13 @@
 """Bring results/tables up to date with the finished runs on this disk, and results/catalog.json with the configuration."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from lnexp import paths
 from lnexp.evidence import catalog
 from lnexp.evidence.tables import make_tables
+from lnexp.script import script
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -15,7 +17,11 @@ if __name__ == "__main__":
     )
     parser.add_argument("--prune", action="store_true", help="drop rows that belong to no preset of configs/experiment any more")
     arguments = parser.parse_args()
-    if arguments.results.resolve() == paths.RESULTS:
-        catalog.write()
-    for line in make_tables(arguments.results, arguments.scale, arguments.prune):
-        print(line)
+
+    def main() -> None:
+        if arguments.results.resolve() == paths.RESULTS:
+            catalog.write()
+        for line in make_tables(arguments.results, arguments.scale, arguments.prune):
+            print(line)
+
+    sys.exit(script(main))

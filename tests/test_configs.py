@@ -28,10 +28,12 @@ def test_tables_and_files_name_the_same_things() -> None:
     assert {f"{t}_{s}" for t in TASKS for s in ("smoke", "desk")} <= stems("task_scale")
 
 
-def test_the_readme_names_them_too() -> None:
-    readme = (paths.ROOT / "README.md").read_text()
-    for name in (*TASKS, *NORMS, *experiments()):
-        assert f"`{name}`" in readme, name
+@pytest.mark.parametrize("group", ["task", "norm", "scale", "data", "experiment"])
+def test_every_choice_says_what_it_is(group: str) -> None:
+    """`train.py --help` shows the first comment of each file."""
+    for path in (paths.CONFIGS / group).glob("*.yaml"):
+        first = next(line for line in path.read_text().splitlines() if not line.startswith("# @package"))
+        assert re.match(r"# [A-Z].{10,}", first), f"{path}: begin with a comment that says in a sentence what {path.stem} is"
 
 
 def test_every_key_has_a_comment() -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lnexp.data.sources import Wheel, gzipped_or_not, read_gzipped, user_folder
+from lnexp.data.sources import Wheel, gzipped_or_not, read_gzipped, refuse_empty, user_folder
 from lnexp.errors import UserError, unknown
 from lnexp.files import prepared
 
@@ -111,6 +111,7 @@ def _read_hub(data_dir: Path) -> list[np.ndarray]:
 def _idx_arrays(data: Mapping[str, Any], data_dir: Path) -> list[np.ndarray]:
     """The four files as distributed, gzipped or not, in the folder data.root."""
     paths = list(files(data).values())
+    refuse_empty(paths)
     arrays = []
     for (images_path, labels_path), split in ((paths[:2], "train"), (paths[2:], "t10k")):
         images, labels = _read_idx(images_path, (SIDE, SIDE)), _read_idx(labels_path, ())

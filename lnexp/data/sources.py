@@ -25,6 +25,7 @@ from lnexp.files import locked
 
 BLOCK, BETWEEN, BETWEEN_BLOCK = 1 << 20, 8, 1 << 16  # bytes of a head or tail, blocks between them, bytes of such a block
 READ_FILES = 1000  # of more files than this, all names and sizes but only the content of this many enter a fingerprint
+NAMED = 10  # files in an error message
 LISTED_FILES = 100  # of more files than this, a fingerprint lists folders
 
 
@@ -131,6 +132,11 @@ def user_file(given: str | Path, what: str, key: str) -> Path:
     return path
 
 
+def safe_name(name: str) -> str:
+    """A name with characters other than letters, digits, "-", "." and "_" replaced by "_"."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("_.")
+
+
 def _nearest(key: str, path: Path) -> str:
     """A hint at the path that was probably meant, if there is one."""
     try:
@@ -153,6 +159,14 @@ def override_text(key: str, value: str | Path) -> str:
     literal = re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + "\\${", text)
     escaped = re.sub(r"(\\*)(\"|$)", lambda m: m[1] * 2 + ("\\" + m[2] if m[2] else ""), literal)
     return shlex.quote(f'{key}="{escaped}"')
+
+
+def refuse_empty(paths: Iterable[Path]) -> None:
+    """Raise a UserError that names all empty files, if there are any."""
+    empty = [str(path) for path in paths if path.is_file() and not path.stat().st_size]
+    if empty:
+        more = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
+        raise UserError(f"{', '.join(empty[:NAMED])}{more}: empty")
 
 
 def gzipped_or_not(path: Path) -> Path:

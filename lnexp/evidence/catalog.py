@@ -18,8 +18,11 @@ import dataclasses
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lnexp import paths
@@ -100,34 +103,49 @@ def configs_digest() -> str:
 
 
 def write(path: Path = PATH) -> None:
-    """Write the catalog of the code and the configuration as they are now."""
-    write_whole(path, (json.dumps(build(), indent=1, ensure_ascii=False) + "\n").encode())
+    """Bring the catalog file up to date with the code and the configuration."""
+    stored = json.loads(path.read_text()) if path.exists() else {}
+    write_whole(path, (json.dumps(build(stored), indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def build() -> dict[str, Any]:
-    """Compute the catalog: composes every preset at every scale."""
+def build(stored: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Compute the catalog.
+
+    Composing every preset at every scale takes about ten seconds. It is left out where `stored`, an earlier catalog, has the same
+    configuration files and revisions of tasks.
+    """
     from lnexp.nn import NORMS
     from lnexp.tasks import TASKS
 
+    tasks = {
+        name: {
+            "revision": task.revision,
+            "curves": [dataclasses.asdict(curve) for curve in task.curves],
+            "differences": list(task.differences),
+        }
+        for name, task in TASKS.items()
+    }
+    revisions = {name: task["revision"] for name, task in stored.get("tasks", {}).items()}
+    if stored.get("configs") == configs_digest() and revisions == {name: task["revision"] for name, task in tasks.items()}:
+        presets = stored["presets"]
+    else:
+        presets = {path.stem: _preset(path.stem) for path in sorted((paths.CONFIGS / "experiment").glob("*.yaml"))}
     return {
         "configs": configs_digest(),
-        "presets": {path.stem: _preset(path.stem) for path in sorted((paths.CONFIGS / "experiment").glob("*.yaml"))},
-        "tasks": {
-            name: {
-                "revision": task.revision,
-                "curves": [dataclasses.asdict(curve) for curve in task.curves],
-                "differences": list(task.differences),
-            }
-            for name, task in TASKS.items()
-        },
-        "norms": {name: vars(norm).get("label", name) for name, norm in NORMS.items()},  # its own label, not its base's
+        "presets": presets,
+        "tasks": tasks,
+        "norms": {name: norm.label for name, norm in NORMS.items()},
     }
 
 
 def _preset(experiment: str) -> dict[str, Any]:
-    """A preset's entry. Hydra composes each choice of files once; swept values are set on copies, as Hydra sets them."""
+    """A preset's entry. Hydra composes each choice of files once; swept values are set on copies, as Hydra sets them.
+
+    A preset with a value that is not defined at a scale has no run groups there.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationResolutionError
 
     from lnexp.config import compose, expand
 
@@ -148,6 +166,7 @@ def _preset(experiment: str) -> dict[str, Any]:
                 cfg = copy.deepcopy(base)
                 for override in parser.parse_overrides(list(values)):
                     OmegaConf.update(cfg, override.key_or_group, override.value())
-                found.add(run_group(identity(cfg)))
+                with suppress(InterpolationResolutionError):
+                    found.add(run_group(identity(cfg)))
         groups[scale] = sorted(found)
     return {"task": task, "trials": min(seeds, default=0) >= TRIALS, "run_groups": groups}

@@ -4,40 +4,41 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 LATE = 0.2  # fraction of a run, at its end, over which a final value is averaged
+LEVELS = np.linspace(0.1, 0.9, 17)  # of the descent that two runs share, 0 its start and 1 its end
+NOISE = 8.0  # a run has learned where its monotone fit descends by more than this many standard deviations of the residuals
 
 
 @dataclass(frozen=True)
 class Series:
-    """One metric of one run over its evaluations: updates_n, seconds_n and value_n, lower values better."""
+    """One metric of one run over its evaluations, lower values better.
+
+    Attributes:
+        updates: updates_n, ascending.
+        cpu_seconds: processor time of training alone, cpu_seconds_n; NaN where it was not recorded.
+        value: value_n. The last value of a run that diverged is the worst value of any run of the claim.
+        diverged: whether training ended with a loss that was not finite.
+    """
 
     updates: np.ndarray
-    seconds: np.ndarray
+    cpu_seconds: np.ndarray
     value: np.ndarray
+    diverged: bool = False
 
     def late(self) -> float:
-        """The mean over the last fifth of the run: single evaluations are noisy at small batches."""
+        """The mean over the last fifth of the run; a run that diverged has its last value, the worst.
+
+        The minimum over evaluations would fall with their noise; a mean is unbiased, whatever the noise of an arm.
+        """
+        if self.diverged:
+            return float(self.value[-1])
         return float(self.value[self.updates > (1 - LATE) * self.updates[-1]].mean())
-
-    def best(self) -> float:
-        return float(self.value.min())
-
-    def reaches(self, level: float, axis: str) -> float:
-        """Updates or seconds to the first value at or under `level`, interpolated between evaluations; all of them if never."""
-        x = self.updates if axis == "updates" else self.seconds
-        below = np.flatnonzero(self.value <= level)
-        if not len(below):
-            return float(x[-1])
-        k = int(below[0])
-        if k == 0:
-            return float(x[0])
-        part = (self.value[k - 1] - level) / (self.value[k - 1] - self.value[k])
-        return float(x[k - 1] + part * (x[k] - x[k - 1]))
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,32 @@ class Measure(ABC):
     Attributes:
         metric: "<split>/<name>", as in the tables.
         better: which direction of the metric is good. `contrast` gets values whose sign makes lower ones better.
+        revision: part of a claim's definition; raise it when a change of code changes effects.
     """
 
     metric: str
     better: Literal["lower", "higher"]
+    revision: ClassVar[int] = 1
 
     @abstractmethod
     def contrast(self, runs: Sequence[Series]) -> float:
-        """The effect: positive where the claim holds of the runs of one seed, given in the order of the claim's arms."""
+        """The effect: positive where the claim holds of the runs of one seed, given in the order of the claim's arms.
+
+        NaN where the runs lack what it needs.
+        """
+
+    def bound(self, runs: Sequence[Series]) -> int:
+        """1 where the true effect may be larger than `contrast`, -1 where it may be smaller, 0 where it is neither."""
+        return 0
 
     def takes(self, arms: int) -> bool:
         """Whether the measure compares that number of arms."""
         return arms == 2
+
+    @property
+    def timed(self) -> bool:
+        """Whether it compares times, which only runs of one machine can decide."""
+        return False
 
     def shown(self, contrast: float) -> float:
         """The effect in the unit that `meaning` describes."""
@@ -69,77 +84,139 @@ class Measure(ABC):
     def meaning(self) -> str:
         """A description of `shown`."""
 
+    def definition(self) -> dict[str, Any]:
+        """Everything that the effect depends on, as JSON."""
+        return {"measure": type(self).__name__, "revision": self.revision, **asdict(self)}
+
 
 @dataclass(frozen=True)
 class Better(Measure):
-    """The first arm ends with a better value than the second."""
+    """The first arm ends with a better value than the second: difference of the means over the last fifth of the runs."""
 
     def contrast(self, runs: Sequence[Series]) -> float:
         return runs[1].late() - runs[0].late()
 
     @property
     def meaning(self) -> str:
-        return f"lead in {self.metric}"
-
-
-@dataclass(frozen=True)
-class BetterAtBest(Measure):
-    """The first arm's best value is better than the second's."""
-
-    def contrast(self, runs: Sequence[Series]) -> float:
-        return runs[1].best() - runs[0].best()
-
-    @property
-    def meaning(self) -> str:
-        return f"lead in best {self.metric}"
+        return f"lead in {self.metric} at the end"
 
 
 @dataclass(frozen=True)
 class Ahead(Measure):
-    """The first arm is better than the second after equally many updates, on average over the run."""
+    """The first arm is better than the second after equally many updates: mean difference over the run.
+
+    Curves are interpolated between evaluations. After a run has ended (it diverged), its last value stands.
+
+    Attributes:
+        until: only the first updates, up to this one; 0 for all.
+    """
+
+    until: int = 0
 
     def contrast(self, runs: Sequence[Series]) -> float:
         first, second = runs
         x = np.unique(np.concatenate([first.updates, second.updates]))
-        x = x[x >= max(first.updates[0], second.updates[0])]  # past the end of a run that diverged, its last value stands
+        x = x[(x >= max(first.updates[0], second.updates[0])) & (x <= (self.until or x[-1]))]
+        if not len(x):
+            return np.nan
         return float((np.interp(x, second.updates, second.value) - np.interp(x, first.updates, first.value)).mean())
 
     @property
     def meaning(self) -> str:
-        return f"mean lead in {self.metric} over the run"
+        return f"mean lead in {self.metric} over the {f'first {self.until:,} updates' if self.until else 'run'}"
 
 
 @dataclass(frozen=True)
 class Faster(Measure):
-    """The first arm needs fewer updates (or seconds) than the second to the best value that both reach.
+    r"""The first arm needs fewer updates, or less processor time, than the second to equal values.
 
-    Where the first arm comes to the second's best, that is the share of the second's way which it needs; where it does not,
-    the second is measured at the first's best, so that a slower arm shows a share above 1.
+    Each run is replaced by its monotone (isotonic) fit f. With the levels l_k, 17 from 10 to 90 % of the way from the worse of
+    both starts to the worse of both ends, and t(l) the time at which f passes l, interpolated in log t between evaluations,
+
+        effect = log(share) + mean_k log(t_second(l_k) / t_first(l_k)),    shown as the share of the second arm's time.
+
+    Levels that one run never reaches do not count. A run that has passed a level at its first evaluation (left-censored) is
+    given the time of that evaluation, so that the effect is a bound. A run that diverged reaches no level: it is given the
+    time at which the other one ended, at all levels of the other's descent, a bound as well. Where neither run has learned,
+    the effect is 0.
+
+    Attributes:
+        axis: the time axis.
+        log: fits and levels in the logarithm of the metric, for curves that the paper draws on a logarithmic axis.
+        share: the share that the claim states; 1 for "faster".
     """
 
-    axis: Literal["updates", "seconds"] = "updates"
+    axis: Literal["updates", "cpu_seconds"] = "updates"
+    log: bool = False
+    share: float = 1.0
+    revision: ClassVar[int] = 2
 
     def contrast(self, runs: Sequence[Series]) -> float:
-        level = max(runs[0].best(), runs[1].best())
-        return -float(np.log(runs[0].reaches(level, self.axis) / runs[1].reaches(level, self.axis)))
+        return self._compare(runs)[0] + float(np.log(self.share))
+
+    def bound(self, runs: Sequence[Series]) -> int:
+        return self._compare(runs)[1]
+
+    @property
+    def timed(self) -> bool:
+        return self.axis == "cpu_seconds"
+
+    def _compare(self, runs: Sequence[Series]) -> tuple[float, int]:
+        """Mean log ratio of times and which way it is bounded."""
+        times = [getattr(run, self.axis) for run in runs]
+        if np.isnan(np.concatenate(times)).any():
+            return np.nan, 0
+        values = [np.log(run.value) if self.log else run.value for run in runs]
+        fits = [-isotonic_regression(-value).x for value in values]
+        start, end = max(f[0] for f in fits), max(f[-1] for f in fits)
+        lost = [run.diverged for run in runs]
+        if all(lost):
+            return 0.0, 0
+        if any(lost):
+            other = fits[lost.index(False)]
+            start, end = other[0], other[-1]
+        elif not any(fit[0] - fit[-1] > NOISE * np.std(value - fit) for value, fit in zip(values, fits, strict=True)):
+            return 0.0, 0  # both are flat: their fits descend by noise alone
+        levels = start + (end - start) * LEVELS
+        ends = np.log([float(t[-1]) for t in times])
+        passed = [
+            np.full(len(levels), ends.max()) if run.diverged else _crossings(t, fit, levels)
+            for run, t, fit in zip(runs, times, fits, strict=True)
+        ]
+        early = [not run.diverged and fit[0] <= levels[0] for run, fit in zip(runs, fits, strict=True)]
+        bound = int(early[0] or lost[1]) - int(early[1] or lost[0])
+        return float((passed[1] - passed[0]).mean()), bound
 
     def shown(self, contrast: float) -> float:
-        return float(np.exp(-contrast))
+        return float(self.share * np.exp(-contrast))
 
     @property
     def meaning(self) -> str:
-        return f"share of the other's {self.axis} to equal {self.metric}"
+        what = {"updates": "updates", "cpu_seconds": "processor time"}[self.axis]
+        return f"share of the other's {what} to equal {self.metric}" + (f" (claimed: {self.share:g})" if self.share != 1 else "")
+
+
+def _crossings(t: np.ndarray, fit: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The log times at which a non-increasing fit passes each level; the first or last time outside its range."""
+    falling = fit - 1e-9 * max(fit[0] - fit[-1], 1e-12) * np.arange(len(fit))  # strictly, so that each level has one time
+    return np.interp(-levels, -falling, np.log(t))
 
 
 @dataclass(frozen=True)
 class LosesLess(Measure):
-    """From the second run to the first, arm one loses less than arm two does from the fourth to the third."""
+    """The first half of the arms loses less than the second half, from the last arm of each half to its other arms.
 
-    def takes(self, arms: int) -> bool:
-        return arms == 4
+    loss = mean over the others of their final value - final value of the last; effect = loss of the second half - of the first.
+    Final values as in `Better`. A range over settings would grow with the noise of an arm; this is linear, so unbiased.
+    """
 
     def contrast(self, runs: Sequence[Series]) -> float:
-        return (runs[2].late() - runs[3].late()) - (runs[0].late() - runs[1].late())
+        final = np.array([run.late() for run in runs]).reshape(2, -1)
+        first, second = final[:, :-1].mean(1) - final[:, -1]
+        return float(second - first)
+
+    def takes(self, arms: int) -> bool:
+        return arms >= 4 and arms % 2 == 0
 
     @property
     def meaning(self) -> str:
@@ -147,17 +224,42 @@ class LosesLess(Measure):
 
 
 @dataclass(frozen=True)
-class Steadier(Measure):
-    """The range of best values over the settings of the first half of the arms is smaller than over those of the second half."""
-
-    def takes(self, arms: int) -> bool:
-        return arms >= 4 and arms % 2 == 0
+class Cheaper(Measure):
+    """An update of the first arm takes less processor time than one of the second: log ratio of the mean times."""
 
     def contrast(self, runs: Sequence[Series]) -> float:
-        best = np.array([run.best() for run in runs]).reshape(2, -1)
-        first, second = np.ptp(best, axis=1)
-        return float(second - first)
+        first, second = (float(run.cpu_seconds[-1] / run.updates[-1]) for run in runs)
+        return float(np.log(second / first))
+
+    @property
+    def timed(self) -> bool:
+        return True
+
+    def shown(self, contrast: float) -> float:
+        return float(np.exp(-contrast))
 
     @property
     def meaning(self) -> str:
-        return f"smaller spread of best {self.metric}"
+        return "share of the other's processor time per update"
+
+
+@dataclass(frozen=True)
+class Reaches(Measure):
+    """The final value of the only arm is at least as good as a number: for analyses whose outcome the paper states.
+
+    Attributes:
+        value: the number.
+    """
+
+    value: float = 0.0
+
+    def contrast(self, runs: Sequence[Series]) -> float:
+        sign = 1.0 if self.better == "lower" else -1.0
+        return sign * self.value - runs[0].late()
+
+    def takes(self, arms: int) -> bool:
+        return arms == 1
+
+    @property
+    def meaning(self) -> str:
+        return f"{self.metric} beyond {self.value:g}"

@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from lnexp import paths
-from lnexp.errors import UserError, unknown
+from lnexp.errors import check_choice
 from lnexp.evidence.plotting import STYLE
 from lnexp.evidence.stats import interval
 from lnexp.evidence.tables import SCALES, load, read_plain
+from lnexp.script import script
 
 
 @dataclass(frozen=True)
@@ -71,18 +72,16 @@ def main(figures: Iterable[Figure], description: str | None = None) -> None:
     parser.add_argument("--results", type=Path, default=paths.RESULTS, help="the folder that holds tables/ and figures/")
     arguments = parser.parse_args()
     mpl.use("Agg")
-    figures = list(figures)
-    known = {name for figure in figures for name in (figure.name, figure.experiment or figure.table)}
-    try:
+    of = [(figure, {figure.name, figure.experiment or figure.table}) for figure in figures]
+
+    def draw() -> None:
         for name in arguments.names:
-            if name not in known:
-                raise unknown("figure", name, known)
-        for figure in figures:
-            if not arguments.names or {figure.name, figure.experiment or figure.table} & set(arguments.names):
+            check_choice("figure", name, set().union(*(names for _, names in of)))
+        for figure, names in of:
+            if not arguments.names or names & set(arguments.names):
                 print(figure.save(arguments.results, arguments.scale))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+
+    sys.exit(script(draw))
 
 
 def paper_rows(experiment: str, table: str, metrics: Iterable[str]) -> dict[str, list[str]]:

@@ -44,7 +44,7 @@ def read_plain(name: str, results: str | Path = paths.RESULTS) -> pd.DataFrame:
     return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 
-def tabled(task: str, results: str | Path = paths.RESULTS) -> set[str]:
+def recorded(task: str, results: str | Path = paths.RESULTS) -> set[str]:
     """The ids, "<task>/<name>", of the runs recorded in a task's tables."""
     return {f"{task}/{name}" for name in read(task, results)[0]["id"]}
 
@@ -63,10 +63,10 @@ def load(experiment: str, scale: str | None = None, results: str | Path = paths.
     Raises:
         UserError: runs that differ only in their seed were trained on different data.
     """
-    recorded, metrics = read(task_of(experiment), results)
-    runs = recorded[:0]
+    rows, metrics = read(task_of(experiment), results)
+    runs = rows[:0]
     for each in [scale] if scale else SCALES:
-        runs = recorded[recorded["family"].isin(run_groups(experiment, each))]
+        runs = rows[rows["family"].isin(run_groups(experiment, each))]
         if len(runs):
             break
     runs = runs[(runs["seed"] >= TRIALS) == is_trial(experiment)] if len(runs) else runs

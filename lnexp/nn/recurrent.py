@@ -20,9 +20,9 @@ class RNN(Recurrent):
     """h = f(gain_hh N(W_ih x + W_hh h) + bias_ih + bias_hh) with f = `nonlinearity`, tanh or relu (equation 4).
 
     Zero pre-activations under ln and rms: if W_ih x + W_hh h = 0 (zero input and zero state, as in padding at the start), the
-    norm divides by sqrt(eps), and each such step multiplies gradients by up to 1 / sqrt(eps) = 300, which overflows float32
-    after some 15 steps. Remedies: pass `lengths` (padding is then skipped, also in the reverse direction), `learned_state=True,
-    state_std=0.1`, or a larger eps: `norm=LayerNorm(eps=1e-2)`.
+    norm divides by sqrt(eps), and each such step multiplies gradients by up to 1 / sqrt(eps) = 300: float32 overflows after some
+    15 steps, and gradients become NaN. Remedies: pass `lengths` (padding is then skipped, also in the reverse direction), or
+    `learned_state=True, state_std=0.1`; a larger eps, `norm=LayerNorm(eps=0.1)`, slows the growth down.
 
     Raises:
         ValueError: an argument out of range; hidden_size=1 under ln, whose output would be constant.
@@ -54,9 +54,9 @@ class LSTM(Recurrent):
 
     Zero pre-activations under ln and rms: from zero states, a zero input leaves only eps to divide by, in the gates and in the
     cell, so that each such step at the start of a sequence (left padding, or right padding in the reverse direction) multiplies
-    gradients by about 1 / (8 eps) = 10,000, which overflows float32 after some ten steps and gives NaN. Remedies: pass `lengths`
-    (padding is then skipped, also in the reverse direction), `learned_state=True, state_std=0.1`, `placement="cell_only"` (its
-    gates have biases that are not 0), or a larger eps: `norm=LayerNorm(eps=1e-2)`.
+    gradients by about 1 / (8 eps) = 10,000: float32 overflows after some ten steps, and gradients become NaN. Remedies: pass
+    `lengths` (padding is then skipped, also in the reverse direction), `learned_state=True, state_std=0.1`, or
+    `placement="cell_only"` (its gates have biases that are not 0); a larger eps, `norm=LayerNorm(eps=0.1)`, slows growth down.
 
     Args:
         proj_size: P > 0: h = W_hr (o * tanh(gain_c N(c) + bias_c)) has P features, as in torch. The norm stays in front of the
@@ -94,9 +94,9 @@ class GRU(Recurrent):
     """Equations (23)-(28) in torch's form: the reset gate is applied after the recurrent matrix, and z is the paper's 1 - z.
 
     Zero pre-activations under ln and rms: if W_ih x = 0 or W_hh h = 0 (zero input, zero state), the norm of that term divides by
-    sqrt(eps), and each step that stays there multiplies gradients by up to 1 / sqrt(eps) = 300, which overflows float32 after
-    some 15 steps. Remedies: pass `lengths` (padding is then skipped, also in the reverse direction), `learned_state=True,
-    state_std=0.1`, or a larger eps: `norm=LayerNorm(eps=1e-2)`.
+    sqrt(eps), and each step that stays there multiplies gradients by up to 1 / sqrt(eps) = 300 times the weights: float32
+    overflows after some 20 steps, and gradients become NaN. Remedies: pass `lengths` (padding is then skipped, also in the
+    reverse direction), or `learned_state=True, state_std=0.1`; a larger eps, `norm=LayerNorm(eps=0.1)`, slows the growth down.
 
     Raises:
         ValueError: an argument out of range; hidden_size=1 under ln, whose candidate state would be constant.

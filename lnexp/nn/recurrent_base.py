@@ -15,15 +15,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from lnexp.nn.batch_statistics import BatchSteps
-from lnexp.nn.ops.autograd import without_autocast
+from lnexp.nn.ops.autograd import outside_compiled_graphs, without_autocast
 from lnexp.nn.ops.recurrent import run
 from lnexp.nn.ops.recurrent.interface import Inputs
 from lnexp.nn.packing import Layout, reverse
 from lnexp.nn.recurrent_parameters import DRAWN, Options, RecurrentParameters, norm_of
 
 __all__ = ["DRAWN", "Options", "Recurrent", "norm_of"]
-
-OUTSIDE = "recurrent layers of lnexp.nn run outside of compiled graphs: fullgraph=True and strict export are not supported"
 
 
 class Recurrent(RecurrentParameters):
@@ -49,12 +47,6 @@ class Recurrent(RecurrentParameters):
         Raises:
             ValueError: a shape, type or length does not fit, or bn is to be trained on one case.
         """
-        if torch.compiler.is_compiling():
-            return torch.compiler.disable(Recurrent.compute, reason=OUTSIDE)(self, input, hx, lengths)
-        return self.compute(input, hx, lengths)
-
-    def compute(self, input: Tensor | PackedSequence, hx: Any, lengths: Tensor | Sequence[int] | None) -> tuple[Any, Any]:
-        """`forward`, outside of `torch.compile`."""
         layout = Layout.read(input, lengths, self.batch_first, self.input_size)
         states_LBH = self.states_in(hx, layout)
         own, given = next(self.parameters()).dtype, [layout.x_TBI, *states_LBH]
@@ -127,6 +119,11 @@ class Recurrent(RecurrentParameters):
         shown = {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
         shown |= {"placement": self.cell.placement} if self.cell.placement != "all_gates" else {}
         return text + "".join(f", {name}={value}" for name, value in shown.items())
+
+
+outside_compiled_graphs(
+    Recurrent.forward, "recurrent layers of lnexp.nn run outside of compiled graphs, so that fullgraph=True is not possible"
+)
 
 
 def result_type(kind: str, given: Sequence[Tensor], packed: bool) -> torch.dtype | None:

@@ -51,7 +51,7 @@ def cost(task: Task, norm: Norm, cfg: DictConfig, device: str) -> str:
     evaluate(task, norm, model, cfg.seed, 0, "during")
     evaluation, each = time.perf_counter() - started, statistics.median(times)
 
-    evaluations = -(-steps // eval_every)
+    evaluations = -(-steps // eval_every) + (cfg.early_evaluations or 0)
     parameters = sum(p.numel() for p in model.parameters())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     memory = torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else peak

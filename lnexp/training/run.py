@@ -32,9 +32,9 @@ def run(cfg: DictConfig, position: str = "", bar: bool | None = None) -> dict[st
         print(f"{name} is {summary['status']} already: {outline(summary)}", file=sys.stderr)
         return summary
     if cfg.skip == "tabled" and not cfg.plan:
-        from lnexp.evidence.tables import tabled
+        from lnexp.evidence.tables import recorded
 
-        if name in tabled(cfg.task.name, cfg.results_dir):
+        if name in recorded(cfg.task.name, cfg.results_dir):
             print(f"{name} is in the tables already", file=sys.stderr)
             return None
 

@@ -59,6 +59,7 @@ def fit(
         watch.restore(state["times"])
 
     per_epoch, steps, eval_every = schedule(task, cfg)
+    early = {max(1, per_epoch >> k) for k in range(1, (cfg.early_evaluations or 0) + 1)}
     log_every, save_every = cfg.log_every, cfg.checkpoint_every or steps
     clipped, shown = clipping(model, cfg), [curve.metric for curve in task.curves]
     selects = any("end" in evaluation.when for evaluation in task.evaluations())
@@ -88,7 +89,7 @@ def fit(
             if log:
                 log.progress.step(words(batch))
 
-            evaluates = step % eval_every == 0 or step == steps
+            evaluates = step % eval_every == 0 or step in early or step == steps
             logs = evaluates or step % log_every == 0
             stops = group.any(interrupt is not None and interrupt.requested, synchronise=logs)
             due = group.any(log is not None and log.save_is_due(), synchronise=logs)

@@ -1,4 +1,4 @@
-"""Print cloze questions as a reader of the experiment sees them: passage, question, answer and candidates."""
+"""Print cloze questions as the model gets them: passage, question, answer and candidates."""
 
 import argparse
 import sys
@@ -11,17 +11,29 @@ from lnexp import paths
 from lnexp.data.cloze import cloze_set as cloze
 from lnexp.data.cloze.batches import cloze_batches
 from lnexp.errors import UserError, unknown
+from lnexp.script import script
 
 
-def main(arguments: argparse.Namespace) -> None:
-    """Load the set with the values of configs/data/<name>.yaml, and print the first questions of an evaluation or of an epoch."""
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default="bbc_cloze", metavar="NAME", help=f"the set: {', '.join(cloze.SOURCES)}")
+    parser.add_argument("--root", metavar="FOLDER", help="folder of your own files")
+    parser.add_argument("--split", default="valid", help="train, valid or test")
+    parser.add_argument("-n", type=int, default=3, help="number of questions")
+    parser.add_argument("--seed", type=int, help="draw them as training does with this seed (default: as evaluation sees them)")
+    parser.add_argument(
+        "--data-dir", type=Path, default=paths.ROOT / "data", help="where downloads and prepared arrays are stored"
+    )
+    arguments = parser.parse_args()
+    if arguments.n < 1:
+        parser.error(f"-n {arguments.n}: must be 1 or more")
     if arguments.data not in cloze.SOURCES:
         raise unknown("--data", arguments.data, cloze.SOURCES)
     config = OmegaConf.load(paths.CONFIGS / "data" / f"{arguments.data}.yaml")
     if arguments.root is not None:
         config.root = arguments.root
     if OmegaConf.is_missing(config, "root"):
-        raise UserError(f"--data {arguments.data} reads files of your own: name their folder with --root")
+        raise UserError(f"--data={arguments.data}: reads files of your own; give their folder with --root FOLDER")
     data = {str(key): value for key, value in config.items()}
     loaded = cloze.load(data, arguments.data_dir)
     if arguments.split not in loaded.splits:
@@ -41,15 +53,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default="bbc_cloze", metavar="NAME", help=f"which set: {', '.join(cloze.SOURCES)}")
-    parser.add_argument("--root", metavar="FOLDER", help="where your own files lie")
-    parser.add_argument("--split", default="valid", help="train, valid or test")
-    parser.add_argument("-n", type=int, default=3, help="how many questions")
-    parser.add_argument("--seed", type=int, help="draw them as training does with this seed (default: as evaluation sees them)")
-    parser.add_argument("--data-dir", type=Path, default=paths.ROOT / "data", help="where downloads and prepared arrays are kept")
-    try:
-        main(parser.parse_args())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(script(main))

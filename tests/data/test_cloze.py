@@ -210,7 +210,7 @@ def test_matchers_against_a_plain_transcription() -> None:
         ({"entities": 3}, r"data\.entities=3: must be a whole number, 4 or more"),
     ],
 )
-def test_wrong_values_are_told(change: dict, message: str, tmp_path) -> None:
+def test_wrong_values_are_named(change: dict, message: str, tmp_path) -> None:
     data = {"name": "bbc_cloze", "root": None, "entities": 16, "vocabulary_size": 50, "keep": 0.5, "replace": 0.7}
     with pytest.raises(UserError, match=message):
         cloze.load({**data, "permute": "example", **change}, tmp_path)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-import runpy
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from lnexp import paths
 from lnexp.data.cloze import cbt as cloze_cbt
 from lnexp.data.cloze import cloze_set as cloze
 from lnexp.data.cloze import cnn as cloze_cnn
 from lnexp.data.cloze.baselines import baselines
 from lnexp.data.cloze.batches import cloze_batches
 from lnexp.errors import UserError
+from tests.conftest import call
 
 ARTICLE = (
     "@entity4 won on 3 may . the crowd of 20,000 cheered @entity1 ! `` a fine day , '' said @entity4 . it rained . "
@@ -200,18 +199,28 @@ def test_cbt_says_what_is_missing(cbt: Path, tmp_path: Path) -> None:
         cloze.load({**CBT, "root": str(tmp_path / "none")}, tmp_path)
 
 
-def test_examples_are_shown(cbt: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    show = runpy.run_path(str(paths.ROOT / "scripts" / "demo" / "show_examples.py"))["main"]
-    given = {"data": "cbt", "root": str(cbt), "split": "train", "n": 2, "seed": None, "data_dir": tmp_path}
-    show(argparse.Namespace(**given))
-    lines = capsys.readouterr().out.splitlines()
+def test_examples_are_shown(cbt: Path, tmp_path: Path) -> None:
+    show = partial(call, "scripts/demo/show_examples.py", "--data-dir", tmp_path)
+    done = show("--data", "cbt", "--root", cbt, "--split", "train", "-n", 2)
+    lines = done.stdout.splitlines()
     starts = [line.split(":")[0] for line in lines if line[:1].strip()]
-    assert starts == ["passage", "question", "answer", "candidates"] * 2
+    assert starts == ["passage", "question", "answer", "candidates"] * 2, done.stderr
     assert any("@placeholder told @entity" in line for line in lines)
-    for change, message in (
-        ({"data": "cbtt"}, "--data=cbtt: allowed are bbc_cloze, cbt, cnn, novels; did you mean cbt"),
-        ({"root": None}, "--data cbt reads files of your own: name their folder with --root"),
-        ({"split": "tset"}, "--split=tset: allowed are test, train, valid; did you mean test"),
-    ):
-        with pytest.raises(UserError, match=message):
-            show(argparse.Namespace(**{**given, **change}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "cbtt"], "--data=cbtt: allowed are bbc_cloze, cbt, cnn, novels; did you mean cbt"),
+        (["--data", "cbt"], "--data=cbt: reads files of your own; give their folder with --root FOLDER"),
+        (
+            ["--data", "cbt", "--root", "{cbt}", "--split", "tset"],
+            "--split=tset: allowed are test, train, valid; did you mean test",
+        ),
+        (["--data", "cbt", "--root", "{cbt}", "-n", "0"], "-n 0: must be 1 or more"),
+    ],
+)
+def test_examples_name_what_is_wrong(arguments: list[str], message: str, cbt: Path, tmp_path: Path) -> None:
+    given = [argument.format(cbt=cbt) for argument in arguments]
+    done = call("scripts/demo/show_examples.py", "--data-dir", tmp_path, *given)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Questions built from raw text: sentences, names, passages, blanks, the thesaurus, and whole sets from files the tests write."""
+"""Questions generated from text: sentences, names, passages, blanks, the thesaurus, and sets from files that the tests write."""
 
 from __future__ import annotations
 

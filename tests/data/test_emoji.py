@@ -246,7 +246,7 @@ def test_the_real_lists_are_covered() -> None:
 
 @needs_wheels
 def test_no_real_group_is_cut_by_the_splits() -> None:
-    """Told apart by code points rather than names: people with the same occupation or activity are always together."""
+    """By code points rather than names: people with the same occupation or activity are always together."""
     splits = defaultdict(set)
     for e in read_names(DATA):
         bare = [c for c in e.characters if c not in "\ufe0f\u200d\u2640\u2642\u27a1"]  # no gender sign, no arrow to the right

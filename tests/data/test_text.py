@@ -1,4 +1,4 @@
-"""Words, vocabularies, ragged sequences and batches of about equal length."""
+"""Tokens, vocabularies, sequences and batches of similar length."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lnexp.errors import UserError
 SENTENCES = [["a", "dog", "runs"], ["a", "cat"], ["dog"], ["bird"]]
 
 
-def test_words_are_lower_case_and_apart_from_punctuation() -> None:
+def test_tokens_are_lower_case_and_punctuation_marks() -> None:
     assert tokenize("A dog, it's said, runs.") == ["a", "dog", ",", "it", "'", "s", "said", ",", "runs", "."]
 
 
-def test_a_vocabulary_has_the_commonest_words_first() -> None:
+def test_a_vocabulary_has_the_most_frequent_words_first() -> None:
     vocabulary = Vocabulary.build(SENTENCES)
     assert vocabulary.words == ["<end>", "<unk>", "a", "dog", "bird", "cat", "runs"]
     assert vocabulary.encode(["dog", "mews"]) == [3, UNKNOWN, END]

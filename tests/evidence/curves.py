@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from lnexp.evidence.claims import Claim
+from lnexp.evidence.claims.measured import Effects, Runs, effects
 from lnexp.evidence.effects import Measure
 
 
@@ -14,7 +15,7 @@ def table(values: dict[tuple[str, int], list[list[float]]]) -> pd.DataFrame:
     for (norm, batch), curves in values.items():
         for seed, curve in enumerate(curves):
             run = {"id": f"{norm}-{batch}-{seed}", "seed": seed, "norm.name": norm, "batch_size": batch}
-            run |= {"task.name": "mnist", "status": "finished", "scale": "desk", "data": "made up"}
+            run |= {"task.name": "mnist", "status": "finished", "scale": "desk", "data": "made up", "machine": "one"}
             for k, value in enumerate(curve):
                 at = {"step": 10 * (k + 1), "seconds": 2.0 * (k + 1), "value": value}
                 rows += [{**run, **at, "metric": metric} for metric in ("train/nll", "test/error")]
@@ -22,4 +23,8 @@ def table(values: dict[tuple[str, int], list[list[float]]]) -> pd.DataFrame:
 
 
 def claim(measure: Measure, *arms: dict) -> Claim:
-    return Claim("x", "nowhere", "made up", "fig6", measure, arms)
+    return Claim("x", "nowhere", "made up", "fig6", measure, arms, (0, 1, 2, 3, 4), 0.1)
+
+
+def measured(claim: Claim, frame: pd.DataFrame) -> Effects:
+    return effects(claim, Runs(frame), range(100))

@@ -75,8 +75,8 @@ def test_tables_outlive_runs_and_prune_drops_what_belongs_to_no_preset(made: Pat
     (tmp_path / "runs" / "mnist").mkdir(parents=True)
     (tmp_path / "runs" / "mnist" / run_folder.name).symlink_to(run_folder)
     assert results.make_tables(tmp_path, ["smoke"]) == ["mnist: 12 runs, 1 of them from this disk"]
-    assert results.tabled("mnist", tmp_path) == {f"mnist/{i}" for i in results.read("mnist", made)[0]["id"]}
-    assert run_id(cfg) not in results.tabled("mnist", tmp_path)
+    assert results.recorded("mnist", tmp_path) == {f"mnist/{i}" for i in results.read("mnist", made)[0]["id"]}
+    assert run_id(cfg) not in results.recorded("mnist", tmp_path)
     results.make_tables(tmp_path, ["smoke"], prune=True)  # max_updates=20 and data=idx are in no preset
     assert results.read("mnist", tmp_path)[0].empty
 

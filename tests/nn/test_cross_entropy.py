@@ -128,6 +128,24 @@ def test_without_gradients_none_is_computed() -> None:
     assert seen.elements == V
 
 
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("ignore_index", [-100, 3])
+def test_without_bias_and_with_rows_that_do_not_count(ignore_index: int, bfloat16: bool) -> None:
+    (h_NH, weight_VH, _), target_N = drawn()
+    target_N[::3] = ignore_index
+    wanted = F.cross_entropy(F.linear(h_NH, weight_VH), target_N, ignore_index=ignore_index, reduction="sum")
+    loss = linear_cross_entropy(h_NH, weight_VH, None, target_N, 4 * V * 10, bfloat16=bfloat16, ignore_index=ignore_index)
+    tolerance = {"rtol": 0.01, "atol": 0.02} if bfloat16 else {"rtol": 1e-7, "atol": 1e-7}
+    torch.testing.assert_close(loss, wanted, **tolerance)
+    found, right = (torch.autograd.grad(value, (h_NH, weight_VH)) for value in (loss, wanted))
+    torch.testing.assert_close(found, right, **tolerance)
+    assert not found[0][::3].any()
+    with torch.no_grad():
+        torch.testing.assert_close(
+            linear_cross_entropy(h_NH, weight_VH, None, target_N, ignore_index=ignore_index), wanted.detach()
+        )
+
+
 def test_no_rows() -> None:
     inputs, target_N = drawn()
     h_0H = inputs[0][:0].detach().requires_grad_()
@@ -139,9 +157,9 @@ def test_no_rows() -> None:
 
 def test_what_does_not_fit_is_named() -> None:
     inputs, target_N = drawn()
-    with pytest.raises(ValueError, match=r"must be \(N, H\), \(V, H\), \(V,\), \(N,\)"):
+    with pytest.raises(ValueError, match=r"must be \(N, H\), \(V, H\), \(V,\) or None, \(N,\)"):
         linear_cross_entropy(*inputs, target_N[1:])
-    with pytest.raises(ValueError, match="must all be float32 or all float64"):
+    with pytest.raises(ValueError, match=r"must all be float32 \(or .*\) or all float64"):
         linear_cross_entropy(inputs[0].float(), *inputs[1:], target_N)
     with pytest.raises(RuntimeError, match="out of bounds"):
         linear_cross_entropy(*inputs, target_N + V)

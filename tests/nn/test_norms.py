@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lnexp.nn import NORMS, BatchNorm, LayerNorm, NoNorm, RMSNorm, WeightNorm
+from lnexp.nn import GRU, LSTM, NORMS, RNN, BatchNorm, LayerNorm, NoNorm, Norm, RMSNorm, WeightNorm
+from lnexp.nn.ops.recurrent import cpu, eager, reference
+from lnexp.nn.ops.recurrent.interface import Cell, Inputs
 
 sizes = st.integers(2, 9)
 seeds = st.integers(0, 2**31)
@@ -159,3 +161,148 @@ def test_bad_values_are_named() -> None:
         BatchNorm(statistics="batch")
     with pytest.raises(ValueError, match="batch_size=1"):
         BatchNorm().check_batch(1)
+
+
+def test_every_norm_has_a_name_and_a_label_of_its_own() -> None:
+    assert list(NORMS) == ["none", "bn", "ln", "wn", "rms", "bn_everywhere"]
+    assert len({norm.label for norm in NORMS.values()}) == len(NORMS)
+    with pytest.raises(TypeError, match="Silent: a norm with a name of its own needs a label"):
+        type("Silent", (LayerNorm,), {"name": "silent"})
+
+
+def test_the_base_class_is_no_norm() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        Norm()  # type: ignore[abstract]
+
+
+class Halving(Norm):
+    """A norm that says nothing of recurrent cells."""
+
+    name, label = "halving", "half"
+
+    def dense(self, n: int) -> nn.Module:
+        return nn.Identity()
+
+
+class Renamed(LayerNorm):
+    name, label = "renamed", "layer norm, renamed"
+
+
+class Misspelt(LayerNorm):
+    name, label, cells = "misspelt", "layer norm, misspelt", "layer"
+
+
+class Own(LayerNorm):
+    name, label, cells = "own", "layer norm, own", "ln"
+
+
+@pytest.mark.parametrize("kind", [LSTM, GRU, RNN])
+def test_recurrent_layers_refuse_what_they_do_not_know(kind: type) -> None:
+    for norm in (Halving(), Renamed(), Misspelt()):
+        with pytest.raises(ValueError, match=f"norm={norm.name}: class {type(norm).__name__} .*'none', 'bn', 'ln', 'rms'"):
+            kind(3, 4, norm=norm)
+    x = torch.randn(5, 2, 3)
+    layers = []
+    for norm in (Own(), "ln"):
+        torch.manual_seed(0)
+        layers.append(kind(3, 4, norm=norm))
+    torch.testing.assert_close(layers[0](x), layers[1](x))
+
+
+@pytest.mark.parametrize("kind", [LSTM, GRU, RNN])
+@pytest.mark.parametrize("implementation", ["reference", "eager", "kernels"])
+def test_every_implementation_refuses_what_it_does_not_know(kind: type, implementation: str) -> None:
+    """A norm that is added to the cells and forgotten in an implementation."""
+    layer = kind(3, 4, norm="ln")
+    object.__setattr__(layer.cell, "norm", "dyt")
+    x, h = torch.randn(5, 2, 3), torch.zeros(2, 4)
+    inputs = Inputs(layer.cell, layer.weights("l0"), x, h, h if kind is LSTM else None)
+    run = {"reference": reference.reference, "eager": eager.eager, "kernels": cpu.fused}[implementation]
+    with pytest.raises(ValueError, match=r"norm='?dyt"):
+        run(inputs)
+    with pytest.raises(ValueError, match="norm=dyt"):
+        layer(x)
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ({"kind": "mlp"}, "kind=mlp: allowed are lstm, gru, rnn"),
+    ({"norm": "dyt"}, "norm=dyt: allowed are none, bn, ln, rms"),
+    ({"placement": "cells"}, "placement=cells: allowed are all_gates, per_gate, bias_inside"),
+    ({"nonlinearity": "elu"}, "nonlinearity=elu: allowed are tanh, relu"),
+])  # fmt: skip
+def test_a_cell_knows_all_that_it_may_be(given: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Cell(**{"kind": "gru", "norm": "ln", **given})
+
+
+@pytest.mark.parametrize("name", ["ln", "rms", "bn"])
+@pytest.mark.parametrize(("affine_", "bias"), [(False, True), (True, False)])
+def test_gain_and_bias_may_be_absent(name: str, affine_: bool, bias: bool) -> None:
+    norm = NORMS[name](affine=affine_, bias=bias)
+    assert not norm.shifts  # so that the linear layer in front keeps its bias
+    a = sums(6, 5, 0)
+    for dense in (norm.dense(5), NORMS[name](affine=affine_, bias=bias).term(5)):
+        assert {n for n, _ in dense.named_parameters()} <= ({"weight"} if affine_ else set())
+    torch.testing.assert_close(norm.dense(5).double()(a), NORMS[name]().dense(5).double()(a))
+    for kind in (LSTM, GRU, RNN):
+        layers = []
+        for one in (norm, NORMS[name]()):
+            torch.manual_seed(0)
+            layers.append(kind(3, 4, 2, norm=one, max_t=5))
+        names = {n.split("_l")[0] for n, _ in layers[0].named_parameters()}
+        assert names == {"weight_ih", "weight_hh"} | ({n for n in names if n.startswith("gain")} if affine_ else set())
+        assert torch.equal(layers[0].weight_ih_l1, layers[1].weight_ih_l1)  # the same draws
+        if affine_:
+            x = torch.randn(5, 3, 3)
+            torch.testing.assert_close(layers[0](x), layers[1](x))
+    draw = LSTM(3, 4, norm=NORMS[name](affine=False), placement="cell_only", max_t=5)
+    assert {n for n, _ in draw.named_parameters()} == {f"{n}_l0" for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+
+
+@pytest.mark.parametrize("kind", [LSTM, GRU, RNN])
+@pytest.mark.parametrize("placement", ["all_gates", "per_gate", "cell_only"])
+def test_one_unit_under_layer_norm_is_refused(kind: type, placement: str) -> None:
+    if placement == "cell_only" and kind is not LSTM:
+        return
+    with pytest.raises(ValueError, match="hidden_size=1: must be 2 or more with norm=ln"):
+        kind(3, 1, norm="ln", placement=placement)
+    kind(3, 1, norm="rms", placement=placement)(torch.randn(2, 2, 3))
+
+
+class Counted(nn.Module):
+    """A user's own layer with population statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def start_recalibration(self) -> None:
+        self.calls.append("start")
+
+    def finish_recalibration(self) -> None:
+        self.calls.append("finish")
+
+    def forward(self, a: Tensor) -> Tensor:
+        self.calls.append("training" if self.training and not torch.is_grad_enabled() else "wrong mode")
+        return a
+
+
+def test_calibration_finds_layers_by_their_methods() -> None:
+    model = nn.Sequential(Counted(), BatchNorm().dense(3))
+    BatchNorm().calibrate(model, model, [sums(4, 3, n).float() for n in range(2)])
+    assert model[0].calls == ["start", "training", "training", "finish"]
+
+
+def test_a_batch_that_fails_leaves_modes_and_momentum_as_they_were() -> None:
+    norm = BatchNorm(momentum=0.25)
+    model = nn.Sequential(norm.dense(3), nn.Dropout(), LSTM(3, 4, norm=norm, max_t=2))
+    model.eval()
+    model[1].train()
+
+    def forward(x: Tensor) -> None:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        norm.calibrate(model, forward, [torch.zeros(2, 3)])
+    assert [m.training for m in model] == [False, True, False]
+    assert model[0].momentum == model[2].batch_steps["l0"].momentum == 0.25

@@ -293,20 +293,26 @@ def test_first_step_from_nothing_has_finite_gradients(kind, norm):
 
 
 @pytest.mark.usefixtures("implementation")
-def test_a_run_of_nothing_overflows_float32_and_a_learned_state_cures_it():
-    """Not a defect of any implementation: the true gradient grows by about 1 / (8 eps) for each step that stays at zero."""
+@pytest.mark.parametrize("kind", KINDS)
+def test_zero_inputs_overflow_float32_and_the_remedies_work(kind):
+    """Not a defect of any implementation: the true gradient grows with each step that stays at zero, LSTM's by 1 / (8 eps)."""
 
-    def finite(**options) -> bool:
+    def finite(padded_first: bool = True, lengths=None, **options) -> bool:
         torch.manual_seed(0)
-        layer = ours.LSTM(1, 20, norm="ln", **options)
-        x = torch.zeros(20, 2, 1, dtype=layer.bias_hh_l0.dtype)
-        x[15:] = 1
-        layer(x)[0][-1].square().sum().backward()
+        layer = getattr(ours, kind)(4, 20, **{"norm": "ln", **options})
+        x = torch.zeros(30, 2, 4, dtype=layer.bias_hh_l0.dtype)
+        x[slice(25, 30) if padded_first else slice(0, 5)] = torch.randn(5, 2, 4).to(x.dtype)
+        layer(x, lengths=lengths)[0].square().sum().backward()
         return all(bool(p.grad.isfinite().all()) for p in layer.parameters())
 
     assert not finite()
     assert finite(dtype=torch.float64)
     assert finite(learned_state=True, state_std=0.1)
+    assert finite(norm=ours.LayerNorm(eps=0.1))
+    assert not finite(padded_first=False, bidirectional=True)  # the reverse direction starts in the padding
+    assert finite(padded_first=False, bidirectional=True, lengths=[5, 5])
+    if kind == "LSTM":
+        assert finite(placement="cell_only")
 
 
 @pytest.mark.parametrize("kind", KINDS)

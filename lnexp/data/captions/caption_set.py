@@ -15,9 +15,9 @@ import numpy as np
 import PIL.Image
 
 from lnexp.data.captions import emoji
-from lnexp.data.sources import Wheel, read_gzipped, user_folder
+from lnexp.data.sources import Wheel, read_gzipped, refuse_empty, safe_name, user_folder
 from lnexp.data.text.vocabulary import tokenize
-from lnexp.errors import UserError, unknown
+from lnexp.errors import UserError, check_integer, unknown
 
 SPLITS = {"train": "train", "restval": "train", "val": "valid", "test": "test"}  # Karpathy's names: ours (paper 6.1)
 BLOCK = 8192  # rows of features that are checked at once
@@ -115,6 +115,8 @@ def _dataset(path: Path) -> tuple[str | None, list[tuple[str, str, list[list[str
         whole = json.loads(read_gzipped(path).decode("utf-8-sig"))
         entries = [(e["filename"], e["split"], [s["tokens"] for s in e["sentences"]]) for e in whole["images"]]
         name = whole.get("dataset")
+        if not isinstance(name, str | None):
+            raise TypeError(f"dataset: {name!r}, must be a string")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not in the layout of Karpathy's dataset files ({type(error).__name__}: {error})") from error
     for filename, split, captions in entries:
@@ -127,8 +129,10 @@ def _dataset(path: Path) -> tuple[str | None, list[tuple[str, str, list[list[str
 def _karpathy(data: Mapping[str, Any], data_dir: Path) -> CaptionSet:
     """dataset*.json[.gz] {"dataset", "images": [{"filename", "split", "sentences": [{"tokens"}]}]} and features.npy."""
     path, features = files(data).values()
+    refuse_empty([path, features])
+    check_integer("data.captions", data["captions"], optional=True)
     name, entries = _dataset(path)
-    if name != data["set"]:
+    if name and data["set"] not in (name, safe_name(name)):
         raise UserError(f"data.set={data['set']}: {path.name} says that it is {name}")
     images = [_image(*entry, path.name, data["captions"]) for entry in entries]
     return CaptionSet(images, _features(features, images), path.parent)
@@ -151,8 +155,10 @@ def _features(path: Path, images: list[Image]) -> np.ndarray:
         with path.open("rb") as file:
             _check_npy(file, path)
         features_ID = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: not an array of numbers ({error})") from error
+    except UserError:
+        raise
+    except Exception as error:  # NumPy parses the header as Python source: a damaged one raises many kinds
+        raise UserError(f"{path}: not an array of numbers ({' '.join(str(error).split())})") from error
     if features_ID.ndim != 2 or features_ID.dtype.kind != "f" or len(features_ID) != len(images):
         shape = f"{features_ID.dtype} {list(features_ID.shape)}"
         raise UserError(f"{path}: {shape}, but there are {len(images)} images: must be floats [{len(images)}, features]")

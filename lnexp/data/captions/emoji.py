@@ -134,7 +134,7 @@ def prepared_folder(data_dir: Path) -> Path:
 def _prepare(folder: Path, data_dir: Path) -> None:
     """Write images.json, pictures.npy and features.npy."""
     descriptions = read_descriptions(data_dir)
-    kept: dict[bytes, tuple[Emoji, str]] = {}  # pixels -> the emoji with the shortest name, and its file
+    chosen: dict[bytes, tuple[Emoji, str]] = {}  # pixels -> the emoji with the shortest name, and its file
     with zipfile.ZipFile(PICTURES.fetch(data_dir)) as archive:
         members = set(archive.namelist())
         for emoji in read_names(data_dir):
@@ -142,13 +142,13 @@ def _prepare(folder: Path, data_dir: Path) -> None:
             if filename is None or not texts_of(emoji, descriptions):
                 continue
             pixels = on_white(archive.read(PICTURE.format(filename))).tobytes()
-            if pixels not in kept or len(emoji.name) < len(kept[pixels][0].name):
-                kept[pixels] = emoji, filename
+            if pixels not in chosen or len(emoji.name) < len(chosen[pixels][0].name):
+                chosen[pixels] = emoji, filename
     images = [
         {"filename": filename, "split": split_of(base(emoji.name)), "texts": texts_of(emoji, descriptions)}
-        for emoji, filename in kept.values()
+        for emoji, filename in chosen.values()
     ]
-    pictures = [np.frombuffer(pixels, np.uint8).reshape(SIDE, SIDE, 3) for pixels in kept]
+    pictures = [np.frombuffer(pixels, np.uint8).reshape(SIDE, SIDE, 3) for pixels in chosen]
     (folder / "images.json").write_text(json.dumps(images, indent=0, ensure_ascii=False))
     np.save(folder / "pictures.npy", np.stack(pictures))
     framed = [Image.fromarray(np.pad(p, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=255)) for p in pictures]

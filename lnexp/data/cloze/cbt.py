@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from lnexp.data.cloze.batches import PLACEHOLDER
 from lnexp.data.cloze.builder import ClozeArrays, ClozeBuilder
-from lnexp.data.sources import Wheel, gzipped_or_not, user_folder
+from lnexp.data.sources import Wheel, gzipped_or_not, refuse_empty, user_folder
 from lnexp.errors import UserError, unknown
 
 KINDS = ("NE", "CN")
@@ -51,6 +51,7 @@ def split_files(data: Mapping[str, Any]) -> dict[str, Path]:
 def prepare(data: Mapping[str, Any], data_dir: Path) -> ClozeArrays:
     """Read the three files. A question whose answer is not in its passage is left out and counted."""
     paths = split_files(data)
+    refuse_empty(paths.values())
     builder = ClozeBuilder(paths)
     print(f"preparing the Children's Book Test ({data['kind']})", file=sys.stderr)
     for split, path in paths.items():

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from lnexp.data.cloze.batches import PLACEHOLDER
 from lnexp.data.cloze.builder import ClozeArrays, ClozeBuilder
-from lnexp.data.sources import Wheel, user_folder
+from lnexp.data.sources import Wheel, refuse_empty, user_folder
 from lnexp.data.text.books import decoded
 from lnexp.errors import UserError
 
@@ -69,6 +69,7 @@ def prepare(data: Mapping[str, Any], data_dir: Path) -> ClozeArrays:
     not in the sentences".
     """
     paths = split_files(data["root"])
+    refuse_empty(path for of_split in paths.values() for path in of_split)
     builder, last = ClozeBuilder(paths), 0
     print(f"preparing {sum(map(len, paths.values()))} CNN questions ({data['passage']})", file=sys.stderr)
     all_paths = [(split, path) for split, some in paths.items() for path in some]

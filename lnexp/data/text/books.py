@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
 import os
@@ -12,8 +13,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
 
-from lnexp.data.sources import read_gzipped, user_folder, user_path
+from lnexp.data.sources import NAMED, read_gzipped, user_folder, user_path
 from lnexp.errors import UserError
 
 BOOKS = "plain-text books, one UTF-8 .txt file per book, in folders or .tar.* archives"
@@ -22,7 +24,6 @@ BOOKS_WHERE = (
 )
 TEXT = re.compile(r"\.txt(\.gz)?$", re.IGNORECASE)
 ARCHIVE = re.compile(r"\.(tar(\.\w+)?|tgz|txz|tbz2?)$", re.IGNORECASE)
-NAMED = 10  # file names in an error message
 
 
 @dataclass
@@ -93,7 +94,7 @@ def read(found: Files) -> Iterator[tuple[str, str, float]]:
     empty = []
     for name, path in found.paths.items():
         size = path.stat().st_size
-        if TEXT.search(name):
+        if TEXT.search(name) or not size:
             books: Iterator[tuple[str, bytes, int]] = iter([(name, read_gzipped(path), size)])
         else:
             books = _members(name, path, found.skipped)
@@ -112,7 +113,7 @@ def read(found: Files) -> Iterator[tuple[str, str, float]]:
 def _members(name: str, path: Path, skipped: Counter[str]) -> Iterator[tuple[str, bytes, int]]:
     """(name, content, bytes of the archive read so far) of every text file in an archive, which is read as a stream."""
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+        with path.open("rb") as file, _decompressed(file) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
                 inner = PurePosixPath(member.name)
                 if not member.isfile():
@@ -124,8 +125,20 @@ def _members(name: str, path: Path, skipped: Counter[str]) -> Iterator[tuple[str
                 elif content := archive.extractfile(member):
                     raw = content.read()
                     yield f"{name}/{member.name}", gzip.decompress(raw) if inner.suffix.lower() == ".gz" else raw, file.tell()
+            while stream.read(1 << 20):  # to the end, where the checksum is
+                pass
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise UserError(f"{path}: not a complete tar archive ({error})") from error
+
+
+def _decompressed(file: BinaryIO) -> BinaryIO:
+    """A stream of the decompressed content, whose checksums are verified. (tarfile's own streams do not verify those of gzip.)"""
+    start = file.read(6)
+    file.seek(0)
+    for magic, opener in ((b"\x1f\x8b", gzip.open), (b"\xfd7zXZ\x00", lzma.open), (b"BZh", bz2.open)):
+        if start.startswith(magic):
+            return cast(BinaryIO, opener(file))
+    return file
 
 
 def decoded(raw: bytes, name: str, first_line: int) -> str:
@@ -133,7 +146,8 @@ def decoded(raw: bytes, name: str, first_line: int) -> str:
     if first_line == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise UserError(f"{name}: UTF-16, must be UTF-8; convert it with iconv -f utf-16 -t utf-8")
     try:
-        return raw.decode("utf-8-sig" if first_line == 1 else "utf-8")
+        text = raw.decode()
+        return text.lstrip("\ufeff") if first_line == 1 else text
     except UnicodeDecodeError as error:
         line = first_line + raw[: error.start].count(b"\n")
         raise UserError(

@@ -24,7 +24,7 @@ MIN_WORDS = 8
 REPEATED = 0.1  # share of a document's sentences
 OVERLAP, OVERLAP_SENTENCES = 0.3, 2  # share of the shorter document's sentences, and number of sentences
 COMMON, COMMON_DOCUMENTS = 2 / 3, 20  # a sentence in more than this share, or this number, of documents is ignored
-COPIES = 0.8  # a document with a larger share of common sentences is a copy of another one
+COPIES = 0.8  # a document that shares more than this, of the shorter one's sentences, with another one is a copy of it
 
 
 def sentence_hash(words: Sequence[str]) -> int:
@@ -41,24 +41,31 @@ def distinct(hashes_DN: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def common_sentences(documents: Sequence[np.ndarray]) -> np.ndarray:
-    """Hashes of the sentences that occur in more than 2/3 of the documents, or in more than 20.
-
-    Copies of one text, which have more than 0.8 of their sentences in common with others, are not counted.
+    """Hashes of the sentences that occur in more than 2/3 of the documents, or in more than 20. Copies of one text count once.
 
     Args:
         documents: from `distinct`.
     """
-    least = min(COMMON * len(documents), COMMON_DOCUMENTS)
-    candidates = _in_more_than(documents, least)
-    texts = [document for document in documents if len(document) and np.isin(document, candidates).mean() <= COPIES]
-    return np.intersect1d(candidates, _in_more_than(texts, least)) if texts else candidates[:0]
-
-
-def _in_more_than(documents: Sequence[np.ndarray], least: float) -> np.ndarray:
-    if not documents:
+    texts = [document for document, copy in zip(documents, _copies(documents), strict=True) if not copy]
+    if len(texts) < 2:
         return np.zeros(0, np.uint64)
-    sentences, counts = np.unique(np.concatenate(documents), return_counts=True)
-    return sentences[(counts > least) & (counts > 1)]
+    sentences, counts = np.unique(np.concatenate(texts), return_counts=True)
+    return sentences[counts > min(COMMON * len(texts), COMMON_DOCUMENTS)]
+
+
+def _copies(documents: Sequence[np.ndarray]) -> list[bool]:
+    """Which documents share most of their sentences with an earlier one. Sentences of more than 20 documents do not count."""
+    holders: dict[int, list[int]] = {}
+    for d, document in enumerate(documents):
+        for h in document.tolist():
+            holders.setdefault(h, []).append(d)
+    copies, sizes = list[bool](), list[int]()
+    for d, document in enumerate(documents):
+        rare = [h for h in document.tolist() if len(holders[h]) <= COMMON_DOCUMENTS]
+        shared = Counter(other for h in rare for other in holders[h] if other < d and not copies[other])
+        sizes.append(len(rare))
+        copies.append(not rare or any(n > COPIES * min(len(rare), sizes[other]) for other, n in shared.items()))
+    return copies
 
 
 def repeating(documents: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,87 +1,136 @@
-"""From tables to verdicts: one effect per seed, then the paired tests of lnexp.evidence.stats."""
+"""From tables to verdicts: one effect per seed, the paired tests of lnexp.evidence.stats, Holm over the list, the verdict."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lnexp import paths
+from lnexp.evidence.catalog import SCALES, TRIALS, experiments
+from lnexp.evidence.claims import CLAIMS
 from lnexp.evidence.claims.base import Claim
-from lnexp.evidence.effects import Series
-from lnexp.evidence.stats import Paired, paired
+from lnexp.evidence.claims.history import fixed
+from lnexp.evidence.claims.measured import Effects, Runs, effects
+from lnexp.evidence.stats import POWER, Paired, holm, paired, power, verdict
 from lnexp.evidence.tables import load
 
 
-def contrasts(claim: Claim, frame: pd.DataFrame) -> pd.Series:
-    """The claim's effect for every seed that has a run in each arm; positive where the claim holds.
-
-    Args:
-        claim: what to measure.
-        frame: rows of `tables.load` for the claim's experiment. Evaluations before the first update do not count.
-
-    Returns:
-        Effects, indexed by seed.
-
-    Raises:
-        ValueError: several runs of one seed match one arm.
-    """
-    frame = frame[(frame["metric"] == claim.measure.metric) & (frame["step"] > 0)]
-    if frame.empty:
-        return pd.Series(dtype=float)
-    sign = 1.0 if claim.measure.better == "lower" else -1.0
-    frame = frame.assign(value=sign * frame["value"])
-    of_arm = [frame[np.logical_and.reduce([frame[k] == v for k, v in arm.items()])] for arm in claim.arms]
-    worst = max((float(rows["value"].max()) for rows in of_arm if len(rows)), default=np.nan)
-
-    def series(rows: pd.DataFrame) -> Series:
-        if rows["id"].nunique() != 1:
-            raise ValueError(f"claim {claim.id}: several runs of one seed match one arm: {sorted(rows['id'].unique())}")
-        rows = rows.sort_values("step")
-        value = rows["value"].fillna(worst).to_numpy()
-        if (rows["status"] == "diverged").any():
-            value = np.append(value[:-1], worst)
-        return Series(rows["step"].to_numpy(), rows["seconds"].to_numpy(), value)
-
-    seeds = sorted(set.intersection(*(set(rows["seed"]) for rows in of_arm)))
-    values = {s: claim.measure.contrast([series(rows[rows["seed"] == s]) for rows in of_arm]) for s in seeds}
-    return pd.Series(values, dtype=float)
-
-
-def decide(claim: Claim, frame: pd.DataFrame) -> Paired:
-    """The verdict on a claim from the rows of `tables.load` for its experiment."""
-    return paired(contrasts(claim, frame).to_numpy())
-
-
-def ledger(results: str | Path = paths.RESULTS, scale: str | None = None) -> pd.DataFrame:
-    """The verdict on every claim: one row per claim with effect, interval, number of seeds, p values, scale and data.
+def ledger(results: str | Path = paths.RESULTS, scale: str | None = None, claims: tuple[Claim, ...] = CLAIMS) -> pd.DataFrame:
+    """The verdict on every claim, one row each, in the order of `claims`.
 
     Args:
         results: the folder that holds tables/.
-        scale: None takes the strongest scale that the tables hold of an experiment.
+        scale: None takes, for each claim, the strongest scale at which all its arms have its deciding seeds.
+        claims: whose verdicts; Holm's correction is over those that have runs, the paper's and the extensions apart.
     """
-    from lnexp.evidence.claims import CLAIMS
 
-    frames = {experiment: load(experiment, scale, results) for experiment in dict.fromkeys(c.experiment for c in CLAIMS)}
-    return pd.DataFrame([_row(claim, frames[claim.experiment]) for claim in CLAIMS])
+    @cache
+    def runs(experiment: str, scale: str) -> Runs:
+        return Runs(load(experiment, scale, results) if experiment in experiments() else pd.DataFrame())
+
+    def strongest(claim: Claim, experiment: str, seeds: Iterable[int], least: int) -> Effects:
+        found = [effects(claim, runs(experiment, s), seeds) for s in ([scale] if scale else SCALES)]
+        return next((f for f in found if len(f.of_seed) >= least), max(found, key=lambda f: (len(f.of_seed), bool(f.missing))))
+
+    deciding = [strongest(claim, claim.experiment, claim.seeds, len(claim.seeds)) for claim in claims]
+    outcomes = [paired(found.of_seed.to_numpy(), claim.margin) for claim, found in zip(claims, deciding, strict=True)]
+    complete = np.array([len(found.of_seed) == len(claim.seeds) for claim, found in zip(claims, deciding, strict=True)], bool)
+    adjusted = np.full((2, len(claims)), np.nan)
+    for extension in (False, True):
+        tested = complete & np.array([claim.extension == extension for claim in claims], bool)
+        adjusted[0, tested] = holm(np.array([o.p_t for o in outcomes])[tested])
+        adjusted[1, tested] = holm(np.array([o.p_t_against for o in outcomes])[tested])
+    rows = []
+    for claim, found, outcome, whole, p in zip(claims, deciding, outcomes, complete, adjusted.T, strict=True):
+        others = set(range(TRIALS)) - set(claim.seeds)
+        explored = strongest(claim, claim.explored or claim.experiment, others, 2)
+        word = verdict(outcome, *p) if whole else "not run"
+        rows.append(_row(claim, found, outcome, word, p) | _exploration(claim, explored))
+    return pd.DataFrame(rows)
 
 
-def _row(claim: Claim, frame: pd.DataFrame) -> dict[str, object]:
-    outcome, shown = decide(claim, frame), claim.measure.shown
-    low, high = sorted((shown(outcome.low), shown(outcome.high)))
+def definitions(claims: tuple[Claim, ...] = CLAIMS) -> pd.DataFrame:
+    """The definition of every claim, as JSON, and its sha256: the content of results/definitions.csv."""
+    rows = [(c.id, c.digest(), json.dumps(c.definition(), sort_keys=True)) for c in claims]
+    return pd.DataFrame(rows, columns=["id", "sha256", "definition"])
+
+
+def _row(claim: Claim, found: Effects, outcome: Paired, word: str, holm: np.ndarray) -> dict[str, object]:
+    tested = outcome.n > 1
+    commits = [str(commit).split("; ")[0] for commit in found.runs["commit"]] if "commit" in found.runs else []
     return {
         "id": claim.id,
+        "list": "extension" if claim.extension else "paper",
         "where": claim.where,
         "says": claim.says,
-        "verdict": outcome.verdict,
-        "effect": f"{shown(outcome.mean):.3g}" if outcome.n else "",
-        "interval": f"{low:.3g} to {high:.3g}" if outcome.n > 1 else "",
+        "verdict": word,
+        "note": _note(claim, found, outcome, word),
+        "effect": _shown(claim, outcome.mean, found.bound) if outcome.n else "",
+        "interval": _interval(claim, outcome),
         "measure": claim.measure.meaning,
+        "margin": f"{claim.margin:.3g}",
         "n": outcome.n,
-        "p_t": f"{outcome.p_t:.2g}" if outcome.n > 1 else "",
-        "p_flip": f"{outcome.p_flip:.2g}" if outcome.n > 1 else "",
-        "scale": frame["scale"].iloc[0] if outcome.n else "",
-        "data": frame["data"].iloc[0] if outcome.n else "",
+        "seeds": _span(claim.seeds),
+        "p_t": f"{outcome.p_t:.2g}" if tested else "",
+        "p_holm": f"{holm[0]:.2g}" if np.isfinite(holm[0]) else "",
+        "p_flip": f"{outcome.p_flip:.2g}" if tested else "",
+        "power": f"{outcome.power:.2f}" if tested else "",
+        "n_needed": str(outcome.n_needed) if tested else "",
+        "fixed": fixed(claim.id, claim.digest(), commits),
+        "scale": found.runs["scale"].iloc[0] if outcome.n else "",
+        "data": found.runs["data"].iloc[0] if outcome.n else "",
         "experiment": claim.experiment,
     }
+
+
+def _note(claim: Claim, found: Effects, outcome: Paired, word: str) -> str:
+    """What a reader must know beside the verdict."""
+    if word == "not run":
+        if found.missing:
+            return found.missing
+        exists = claim.experiment in experiments()
+        seeds = f"{outcome.n} of {len(claim.seeds)} deciding seeds" if outcome.n else f"no runs at seeds {_span(claim.seeds)}"
+        return seeds if exists else "its preset is still to come"
+    if word == "inconclusive" and outcome.power < POWER:
+        return f"cannot be decided at n = {outcome.n} ({POWER:.0%} power needs n = {outcome.n_needed})"
+    if word in ("supported", "contradicted") and abs(outcome.mean) < claim.margin:
+        return "smaller than the margin of equivalence"
+    return ""
+
+
+def _exploration(claim: Claim, explored: Effects) -> dict[str, object]:
+    """The effect of runs that do not decide the claim, and the power of the deciding n (n needed) with their spread."""
+    if len(explored.of_seed) < 2:
+        return {"exploration": "", "explored": "", "planned": ""}
+    outcome = paired(explored.of_seed.to_numpy(), claim.margin)
+    text = f"{_shown(claim, outcome.mean, explored.bound)} ({_interval(claim, outcome)})"
+    planned = f"{power(claim.margin, outcome.sd, len(claim.seeds)):.2f} ({outcome.n_needed})"
+    return {
+        "planned": planned,
+        "exploration": text,
+        "explored": f"{claim.explored or claim.experiment}, seeds {_span(explored.of_seed.index)}",
+    }
+
+
+def _shown(claim: Claim, mean: float, bound: int) -> str:
+    """The effect as a reader sees it, with "at most" or "at least" where it is a bound."""
+    rises = claim.measure.shown(1.0) > claim.measure.shown(0.0)
+    word = {0: "", 1: "at least " if rises else "at most ", -1: "at most " if rises else "at least "}[bound]
+    return f"{word}{claim.measure.shown(mean):.3g}"
+
+
+def _interval(claim: Claim, outcome: Paired) -> str:
+    low, high = sorted((claim.measure.shown(outcome.low), claim.measure.shown(outcome.high)))
+    return f"{low:.3g} to {high:.3g}" if outcome.n > 1 else ""
+
+
+def _span(seeds: Iterable[int]) -> str:
+    """Seeds as text: "5 to 9" for consecutive ones."""
+    seeds = sorted(int(seed) for seed in seeds)
+    consecutive = len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1
+    return f"{seeds[0]} to {seeds[-1]}" if consecutive else ", ".join(map(str, seeds))

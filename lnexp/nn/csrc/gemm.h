@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include "simd.h"
 
 // A register tile is `tile_rows` by `tile_vectors`: 24 sums in machines with 32 vector registers, 12 in those with 16.
@@ -18,9 +19,14 @@ constexpr long tile_vectors = 3;
 template <class T> constexpr long tile_columns = tile_vectors * width<T>;
 constexpr long inner_block = 512;  // of the inner length; the rows of a tile then stay in the first cache
 
-template <class T> struct Array {  // uninitialised memory, aligned to a cache line
-    std::unique_ptr<T[], decltype(&free)> data{nullptr, &free};
-    explicit Array(long n) { data.reset((T*)aligned_alloc(64, (n * sizeof(T) + 127) / 64 * 64)); }
+// Uninitialised memory, aligned to a cache line; or a view of memory that somebody else owns. Throws std::bad_alloc.
+template <class T> struct Array {
+    std::unique_ptr<T[], void (*)(void*)> data{nullptr, &free};
+    explicit Array(long n, T* borrowed = nullptr) {
+        if (borrowed) data = {borrowed, [](void*) {}};
+        else data.reset((T*)aligned_alloc(64, (n * sizeof(T) + 127) / 64 * 64));
+        if (!data) throw std::bad_alloc();
+    }
     operator T*() const { return data.get(); }
 };
 
@@ -39,9 +45,11 @@ struct Share {
 template <class T> struct Panels {
     long inner, columns;
     Array<T> data;
-    Panels(long inner, long columns)
-        : inner(inner), columns(columns),
-          data((columns + tile_columns<T> - 1) / tile_columns<T> * tile_columns<T> * inner) {}
+    static long size(long inner, long columns) {
+        return (columns + tile_columns<T> - 1) / tile_columns<T> * tile_columns<T> * inner;
+    }
+    explicit Panels(long inner, long columns, T* borrowed = nullptr)
+        : inner(inner), columns(columns), data(size(inner, columns), borrowed) {}
 
     T* panel(long column) const { return data + column * inner; }
     static long panel_width(long left) {

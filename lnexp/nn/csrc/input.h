@@ -29,7 +29,11 @@ template <class T> struct InputWeights {
     const bool few;
     Panels<T> panels;
     Array<T> columns;
-    InputWeights(int64_t I, int64_t G) : few(I <= few_inputs), panels(I, few ? 0 : G), columns(few ? I * G : 0) {}
+    // Whole cache lines, so that what follows it in the same memory is aligned, too.
+    static int64_t size(int64_t I, int64_t G) { return I <= few_inputs ? (I * G + 63) / 64 * 64 : Panels<T>::size(I, G); }
+    InputWeights(int64_t I, int64_t G, T* borrowed = nullptr)
+        : few(I <= few_inputs), panels(I, few ? 0 : G, few ? nullptr : borrowed),
+          columns(few ? I * G : 0, few ? borrowed : nullptr) {}
 
     // This thread's share.
     void pack(const T* weight_ih, int64_t I, int64_t G, int thread, int threads) {

@@ -27,6 +27,7 @@ template <class T> struct Call {
 
     const int64_t* lengths;  // [B], or null: all cases are `steps` long
     const T *x, *h0, *c0;
+    T* packed;  // both weights as `pack` leaves them; null: forward packs them itself
     const T *weight_ih, *weight_hh, *bias_in, *bias_ih, *bias_hh, *gain_ih, *gain_hh, *gain_c, *bias_c;
 
     // [ring, B, G] W_ih x + bias_in and W_hh h, before any normalisation; a joint cell has the sum of both in sums_x.

@@ -1,11 +1,11 @@
-// The functions that Python calls. One library, plain C names, nothing of torch's: call.py and order.py hand over the
-// addresses.
+// The functions that Python calls. One library, plain C names, nothing of torch's: cpu_call.py and
+// order_violations_cpu.py hand over the addresses.
 #include "batch_lstm.h"
 #include "gru.h"
 #include "lstm.h"
 #include "order.h"
-#include "passes.h"
 #include "rnn.h"
+#include "step.h"
 
 template <class T, class Body> void dispatch(const Call<T>& call, Body body) {
     const bool normed = call.norm != Norm::none;
@@ -17,18 +17,34 @@ template <class T, class Body> void dispatch(const Call<T>& call, Body body) {
     else body(static_cast<Lstm<T, false>*>(nullptr));
 }
 
-template <class T> void forward_call(const Call<T>* call) {
-    dispatch(*call, [&](auto* cell) { forward<T, std::remove_pointer_t<decltype(cell)>>(*call); });
-}
-template <class T> void backward_call(const Call<T>* call) {
-    dispatch(*call, [&](auto* cell) { backward<T, std::remove_pointer_t<decltype(cell)>>(*call); });
+// A function of the cell that the call names. Returns 0, or 1 where there is no memory left.
+#define PASS(name)                                                                                          \
+    template <class T> int name##_call(const Call<T>* call) {                                               \
+        try {                                                                                               \
+            dispatch(*call, [&](auto* cell) { name<T, std::remove_pointer_t<decltype(cell)>>(*call); });    \
+            return 0;                                                                                       \
+        } catch (const std::bad_alloc&) {                                                                   \
+            return 1;                                                                                       \
+        }                                                                                                   \
+    }                                                                                                       \
+    extern "C" int name##_float32(const Call<float>* call) { return name##_call(call); }                    \
+    extern "C" int name##_float64(const Call<double>* call) { return name##_call(call); }
+
+PASS(forward)
+PASS(backward)
+PASS(pack)
+PASS(step_forward)
+PASS(step_backward)
+
+template <class T> int64_t packed_size(const Call<T>& call) {
+    int64_t size = 0;
+    dispatch(call, [&](auto* cell) { size = Packed<T, std::remove_pointer_t<decltype(cell)>>::size(call); });
+    return size;
 }
 
 extern "C" {
-void forward_float32(const Call<float>* call) { forward_call(call); }
-void forward_float64(const Call<double>* call) { forward_call(call); }
-void backward_float32(const Call<float>* call) { backward_call(call); }
-void backward_float64(const Call<double>* call) { backward_call(call); }
+int64_t packed_size_float32(const Call<float>* call) { return packed_size(*call); }
+int64_t packed_size_float64(const Call<double>* call) { return packed_size(*call); }
 void order_forward_float32(const Order<float>* call) { order_forward(*call); }
 void order_forward_float64(const Order<double>* call) { order_forward(*call); }
 void order_backward_float32(const Order<float>* call) { order_backward(*call); }

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._dynamo.eval_frame import _FrameAction, _FrameExecStrategy, set_code_exec_strategy
 from torch.autograd import forward_ad
 from torch.utils._device import DeviceContext
 
@@ -60,6 +61,16 @@ def addressable(tensors: Iterable[Tensor | None]) -> bool:
 
 def _default_device_only() -> bool:
     return all(isinstance(mode, DeviceContext) for mode in torch.overrides._get_current_function_mode_stack())
+
+
+def outside_compiled_graphs(function: Callable, reason: str) -> None:
+    """Mark a function so that `torch.compile` runs it, and all that it calls, as it is. `reason` is shown where it may not.
+
+    As `torch.compiler.disable`, which would import the compiler, a second's work, whether it is used or not.
+    """
+    set_code_exec_strategy(function.__code__, _FrameExecStrategy(_FrameAction.SKIP, _FrameAction.SKIP))
+    function._torchdynamo_disable = True  # type: ignore[attr-defined]
+    function._torchdynamo_disable_msg = reason  # type: ignore[attr-defined]
 
 
 def forms(tensors: Iterable[Tensor | None]) -> list[tuple[torch.Size, torch.dtype] | None]:

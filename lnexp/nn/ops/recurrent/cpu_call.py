@@ -6,7 +6,9 @@ Shapes: T time, B batch, I input, H hidden, G gates * H. Rings (see layer.h) hol
 from __future__ import annotations
 
 import ctypes
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,7 +30,7 @@ WHOLE_NUMBERS = [
     "x_step", "x_case", "dout_step", "dout_case", "sums_x_ring", "sums_h_ring", "cells_ring", "moments_ring", "chunk",
 ]
 POINTERS = [
-    "lengths", "x", "h0", "c0",
+    "lengths", "x", "h0", "c0", "packed",
     "weight_ih", "weight_hh", "bias_in", "bias_ih", "bias_hh", "gain_ih", "gain_hh", "gain_c", "bias_c",
     "sums_x", "sums_h", "cells", "moments", "out", "h_n", "c_n",
     "mean_ih", "var_ih", "mean_hh", "var_hh", "mean_c", "var_c",
@@ -131,8 +133,16 @@ def describe(run: Sequence, stats: Stats | None, rows: int) -> tuple[Call, dict[
     return call, tensors
 
 
-def execute(direction: str, call: Call, dtype: torch.dtype) -> None:
-    getattr(library(), f"{direction}_{str(dtype).removeprefix('torch.')}")(ctypes.byref(call))
+@cache
+def function(name: str, dtype: torch.dtype) -> Callable[[Any], int]:
+    """The compiled function of that name for tensors of that type. Its argument: the address of a Call."""
+    return getattr(library(), f"{name}_{str(dtype).removeprefix('torch.')}")
+
+
+def execute(name: str, call: Call, dtype: torch.dtype) -> None:
+    """Call a compiled function. Raises a MemoryError where there is no memory for its work."""
+    if function(name, dtype)(ctypes.byref(call)):
+        raise MemoryError(f"no memory left for the {name} pass of a recurrent layer: {call.steps} steps of {call.cases} cases")
 
 
 def empty_stats(run: Sequence) -> Stats | None:

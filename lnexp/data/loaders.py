@@ -1,8 +1,7 @@
-"""What identifies the data of a run: the user's files and the published packages that its configuration reads."""
+"""The loader of each data set, and what identifies the data of a run: the files and packages that its configuration reads."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +11,7 @@ from lnexp.data import mnist, sentence_eval
 from lnexp.data.captions import caption_set
 from lnexp.data.cloze import cloze_set
 from lnexp.data.prose import documents
-from lnexp.data.sources import Fingerprint, user_path
+from lnexp.data.sources import Fingerprint, safe_name, user_path
 from lnexp.data.sources import fingerprint as fingerprint_of
 from lnexp.data.text.books import ARCHIVE, TEXT
 from lnexp.errors import unknown
@@ -58,7 +57,7 @@ def default_set(data: Mapping[str, Any]) -> str:
     stated = caption_set.set_name(data) if _loader(data) is caption_set else None
     path = user_path(data["root"]).resolve()
     name = stated or (path.name if path.is_dir() else TEXT.sub("", ARCHIVE.sub("", path.name)))
-    return re.sub(r"[^\w.-]+", "_", name).strip("_.") or str(data["name"])
+    return safe_name(name) or str(data["name"])
 
 
 def _loader(data: Mapping[str, Any]) -> ModuleType:

@@ -1,0 +1,69 @@
+"""Whether a claim's definition stood before the runs that decide it, from the git history of results/definitions.csv."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from functools import cache
+
+import pandas as pd
+
+from lnexp import paths
+
+FILE = "results/definitions.csv"  # columns id, sha256, definition
+BEFORE, AFTER, UNKNOWN = "before", "after the runs were seen", "unknown"
+
+
+def fixed(id: str, digest: str, commits: list[str]) -> str:
+    """Whether the definition of a claim with this sha256 was committed before its runs were made.
+
+    Args:
+        id: the claim.
+        digest: its definition's sha256 now.
+        commits: the commit of each run that decides it.
+
+    Returns:
+        "before" if the commit since which the file has held this sha256 is an ancestor of (or is) every run's commit; "after the
+        runs were seen" if it is not one of some run's, or is still to come; "unknown" without git or a complete history; "" for
+        no runs.
+    """
+    if not commits:
+        return ""
+    versions = _versions()
+    if versions is None or any(_git("cat-file", "-e", f"{c}^{{commit}}") is None for c in sorted(set(commits))):
+        return UNKNOWN
+    since = None
+    for commit, held in versions:
+        if held.get(id) != digest:
+            break
+        since = commit
+    if since is None or any(_git("merge-base", "--is-ancestor", since, c) is None for c in sorted(set(commits))):
+        return AFTER
+    return BEFORE
+
+
+@cache
+def _versions() -> list[tuple[str, dict[str, str]]] | None:
+    """(commit, {id: sha256}) for every version of the file, the newest first; None without git or a complete history."""
+    if _git("rev-parse", "--is-shallow-repository") != "false\n":
+        return None
+    versions = []
+    for commit in (_git("log", "--format=%H", "--", FILE) or "").split():
+        text = _git("show", f"{commit}:{FILE}")
+        held = (
+            pd.read_csv(io.StringIO(text), usecols=["id", "sha256"], dtype=str)
+            if text
+            else pd.DataFrame({"id": [], "sha256": []})
+        )
+        versions.append((commit, dict(zip(held["id"], held["sha256"], strict=True))))
+    return versions
+
+
+@cache
+def _git(*command: str) -> str | None:
+    """The output of a git command in this checkout; None where it fails or there is no git."""
+    try:
+        done = subprocess.run(["git", "-C", str(paths.ROOT), *command], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,210 @@
+"""Recompute every verdict of claims.csv from the tables, in pandas and scipy alone, and report differences.
+
+A second implementation for checking the first: it shares no code with lnexp. What it needs to know of a claim it reads from
+results/definitions.csv. Exit code 1 if a verdict, an effect or a p value differs.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+SCALES = ("paper", "desk")
+
+
+def tables(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All runs and all measurements after the first update, of every task."""
+    runs = pd.concat([pd.read_csv(p, dtype={"family": str}) for p in sorted((results / "tables").glob("*_runs.csv"))])
+    rows = [pd.read_csv(p.with_name(p.name.replace("_runs", ""))) for p in sorted((results / "tables").glob("*_runs.csv"))]
+    measured = pd.concat(rows)
+    measured["metric"] = measured["split"] + "/" + measured["metric"]
+    return runs, measured[measured["step"] > 0]
+
+
+def read_definitions(results: Path) -> dict[str, dict]:
+    """The definition of each claim, by id."""
+    rows = pd.read_csv(results / "definitions.csv")
+    return {id: json.loads(text) for id, text in zip(rows["id"], rows["definition"], strict=True)}
+
+
+def monotone(y: list[float]) -> np.ndarray:
+    """The non-increasing least-squares fit: min over starts a <= k of max over ends b >= k of mean(y[a..b])."""
+    total = np.concatenate([[0.0], np.cumsum(y)])
+    n = len(y)
+    mean = [[(total[b + 1] - total[a]) / (b - a + 1) if b >= a else -np.inf for b in range(n)] for a in range(n)]
+    return np.array([min(max(mean[a][b] for b in range(k, n)) for a in range(k + 1)) for k in range(n)])
+
+
+def time_of(level: float, t: np.ndarray, fit: np.ndarray) -> float:
+    """The log time at which a fit passes a level: between the last point above it and the first at or under it."""
+    if level >= fit[0] or level <= fit[-1]:
+        return float(np.log(t[0] if level >= fit[0] else t[-1]))
+    k = int(np.argmax(fit <= level))
+    part = (fit[k - 1] - level) / (fit[k - 1] - fit[k])
+    return float(np.log(t[k - 1]) + part * (np.log(t[k]) - np.log(t[k - 1])))
+
+
+def late(run: dict) -> float:
+    if run["diverged"]:
+        return float(run["y"][-1])
+    return float(np.mean([y for t, y in zip(run["t"], run["y"], strict=True) if t > 0.8 * run["t"][-1]]))
+
+
+def faster(m: dict, a: dict, b: dict) -> float:
+    time = "t" if m["axis"] == "updates" else "cpu"
+    if np.isnan(a[time]).any() or np.isnan(b[time]).any():
+        return np.nan
+    y = [np.log(r["y"]) if m["log"] else r["y"] for r in (a, b)]
+    fit = [monotone(list(v)) for v in y]
+    if a["diverged"] and b["diverged"]:
+        return float(np.log(m["share"]))
+    if a["diverged"] or b["diverged"]:
+        kept = fit[1] if a["diverged"] else fit[0]
+        start, end = kept[0], kept[-1]
+    else:
+        if all(f[0] - f[-1] <= 8 * np.sqrt(np.mean((v - f - np.mean(v - f)) ** 2)) for v, f in zip(y, fit, strict=True)):
+            return float(np.log(m["share"]))
+        start, end = max(f[0] for f in fit), max(f[-1] for f in fit)
+    last = np.log(max(a[time][-1], b[time][-1]))
+    logs = []
+    for k in range(17):
+        level = start + (end - start) * (0.1 + 0.05 * k)
+        ta, tb = (last if r["diverged"] else time_of(level, r[time], f) for r, f in zip((a, b), fit, strict=True))
+        logs.append(tb - ta)
+    return float(np.mean(logs) + np.log(m["share"]))
+
+
+def effect(m: dict, runs: list[dict]) -> float:
+    """The effect of one seed, by the name of its measure."""
+    if m["measure"] == "Better":
+        return late(runs[1]) - late(runs[0])
+    if m["measure"] == "LosesLess":
+        half = len(runs) // 2
+        losses = [np.mean([late(r) for r in part[:-1]]) - late(part[-1]) for part in (runs[:half], runs[half:])]
+        return float(losses[1] - losses[0])
+    if m["measure"] == "Faster":
+        return faster(m, *runs)
+    if m["measure"] == "Ahead":
+        x = sorted(set(runs[0]["t"]) | set(runs[1]["t"]))
+        x = [v for v in x if v >= max(r["t"][0] for r in runs) and (not m["until"] or v <= m["until"])]
+        return float(np.mean([np.interp(v, runs[1]["t"], runs[1]["y"]) - np.interp(v, runs[0]["t"], runs[0]["y"]) for v in x]))
+    if m["measure"] == "Cheaper":
+        first, second = (r["cpu"][-1] / r["t"][-1] for r in runs)
+        return float(np.log(second) - np.log(first))
+    if m["measure"] == "Reaches":
+        return m["value"] * (1 if m["better"] == "lower" else -1) - late(runs[0])
+    raise ValueError(f"no measure {m['measure']} here; write it")
+
+
+def effects(definition: dict, runs: pd.DataFrame, measured: pd.DataFrame) -> np.ndarray:
+    """The effects of the deciding seeds, at the strongest scale that has them all; else at the one that has most."""
+    m, best = definition["measure"], np.array([])
+    for scale in SCALES:
+        group = runs[runs["family"].isin(definition["run_groups"].get(scale, [])) & runs["seed"].isin(definition["seeds"])]
+        rows = measured[(measured["metric"] == m["metric"]) & measured["id"].isin(group["id"])]
+        group = group[group["id"].isin(rows["id"])]
+        if group.empty:
+            continue
+        arms = [group[np.all([group[k] == v for k, v in arm.items()], axis=0)] for arm in definition["arms"]]
+        used = rows[rows["id"].isin([id for arm in arms for id in arm["id"]])]
+        sign = 1 if m["better"] == "lower" else -1
+        worst = (sign * used["value"]).max()
+        found = []
+        for seed in definition["seeds"]:
+            same = [arm[arm["seed"] == seed] for arm in arms]
+            if any(len(arm) != 1 for arm in same):
+                continue
+            series = []
+            for arm in same:
+                curve = used[used["id"] == arm["id"].item()].sort_values("step")
+                y = (sign * curve["value"]).fillna(worst).to_numpy()
+                diverged = arm["status"].item() == "diverged"
+                y = np.append(y[:-1], worst) if diverged else y
+                cpu = curve["cpu_seconds"].to_numpy() if "cpu_seconds" in curve else np.full(len(y), np.nan)
+                series.append({"t": curve["step"].to_numpy(float), "y": y, "cpu": cpu, "diverged": diverged})
+            found.append(effect(m, series))
+        found_here = np.array([value for value in found if not np.isnan(value)])
+        timed = m["measure"] == "Cheaper" or m.get("axis") == "cpu_seconds"
+        if timed and pd.concat(arms)["machine"].nunique() > 1:
+            found_here = np.array([])
+        if len(found_here) == len(definition["seeds"]):
+            return found_here
+        best = max(best, found_here, key=len)
+    return best
+
+
+def flips(d: np.ndarray) -> float:
+    """The exact sign-flip test, by enumeration."""
+    sums = [sum(s * v for s, v in zip(signs, d, strict=True)) for signs in itertools.product((1, -1), repeat=len(d))]
+    return float(np.mean(np.array(sums) >= sum(d) - 1e-12 * sum(abs(d))))
+
+
+def holm_rejects(p: dict[str, float], level: float) -> set[str]:
+    """Holm's step-down procedure: the names it rejects."""
+    rejected: set[str] = set()
+    for k, name in enumerate(sorted(p, key=lambda name: p[name])):
+        if p[name] >= level / (len(p) - k):
+            break
+        rejected.add(name)
+    return rejected
+
+
+def recompute(results: Path) -> pd.DataFrame:
+    """id, n, contrast, p_t and verdict of every claim in definitions.csv."""
+    runs, measured = tables(results)
+    definitions = read_definitions(results)
+    found = {id: effects(definition, runs, measured) for id, definition in definitions.items()}
+    words = {id: "not run" for id in definitions}
+    p_t = {id: float(stats.ttest_1samp(d, 0, alternative="greater").pvalue) for id, d in found.items() if len(d) > 1}
+    for which in ("paper", "extension"):
+        whole = [id for id, x in definitions.items() if x["list"] == which and len(found[id]) == len(x["seeds"])]
+        for word, sign in (("supported", 1), ("contradicted", -1)):
+            p = {id: float(stats.ttest_1samp(sign * found[id], 0, alternative="greater").pvalue) for id in whole}
+            levels = {definitions[id]["rule"]["family"] for id in whole}
+            for id in holm_rejects(p, min(levels, default=0.0)):
+                rule = definitions[id]["rule"]
+                if p[id] < rule["alpha"] and flips(sign * found[id]) <= rule["flip"]:
+                    words[id] = word
+        for id in whole:
+            d, margin = found[id], definitions[id]["margin"]
+            if words[id] == "not run":
+                above = stats.ttest_1samp(d, -margin, alternative="greater").pvalue
+                below = stats.ttest_1samp(d, margin, alternative="less").pvalue
+                words[id] = "equivalent" if max(above, below) < definitions[id]["rule"]["equivalence"] else "inconclusive"
+    rows = [(id, len(d), d.mean() if len(d) else np.nan, p_t.get(id, np.nan), words[id]) for id, d in found.items()]
+    return pd.DataFrame(rows, columns=["id", "n", "contrast", "p_t", "verdict"])
+
+
+def differences(results: Path) -> list[str]:
+    """A line for each claim whose row in claims.csv is not what is recomputed."""
+    claims = pd.read_csv(results / "claims.csv").set_index("id")
+    definitions = {id: definition["measure"] for id, definition in read_definitions(results).items()}
+    lines = [f"{id}: in one of claims.csv and definitions.csv only" for id in sorted(set(claims.index) ^ set(definitions))]
+    for row in recompute(results).to_dict("records"):
+        if (id := row["id"]) not in claims.index:
+            continue
+        stated = claims.loc[id].to_dict()
+        shown = row["contrast"]
+        if definitions[id]["measure"] in ("Faster", "Cheaper"):
+            shown = definitions[id].get("share", 1.0) * np.exp(-shown)
+        if (stated["verdict"], stated["n"]) != (row["verdict"], row["n"]):
+            lines.append(f"{id}: {stated['verdict']} (n = {stated['n']}), recomputed {row['verdict']} (n = {row['n']})")
+        elif row["n"] > 1:
+            effect = float(str(stated["effect"]).split()[-1])
+            if not np.isclose(effect, shown, rtol=6e-3) or not np.isclose(stated["p_t"], row["p_t"], rtol=6e-2):
+                lines.append(f"{id}: {effect:g} (p {stated['p_t']:g}), recomputed {shown:.4g} (p {row['p_t']:.3g})")
+    return lines
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = Path(__file__).resolve().parents[1] / "results"
+    parser.add_argument("--results", type=Path, default=default, help="the folder with tables/, claims.csv, definitions.csv")
+    wrong = differences(parser.parse_args().results)
+    print("\n".join(wrong) or "every verdict, effect and p value is as recomputed")
+    sys.exit(bool(wrong))

@@ -1,0 +1,60 @@
+"""The second implementation of all verdicts agrees with the first."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lnexp import paths
+from lnexp.evidence.claims import CLAIMS
+from lnexp.evidence.claims.ledger import definitions, ledger
+
+spec = importlib.util.spec_from_file_location("recompute", paths.ROOT / "scripts" / "recompute_verdicts.py")
+assert spec
+assert spec.loader
+recompute = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(recompute)
+
+
+def test_the_committed_verdicts_are_as_recomputed() -> None:
+    assert recompute.differences(paths.RESULTS) == []
+
+
+@pytest.fixture
+def later_seeds(tmp_path: Path) -> Path:
+    """The committed tables as if seeds 0 to 4 were 5 to 9, with processor time, and with one run in eleven diverged."""
+    shutil.copytree(paths.RESULTS / "tables", tmp_path / "tables")
+    for path in (tmp_path / "tables").glob("*_runs.csv"):
+        runs = pd.read_csv(path)
+        runs["seed"] += 5
+        runs.loc[runs.index[::11], "status"] = "diverged"
+        runs.to_csv(path, index=False)
+        rows = pd.read_csv(path.with_name(path.name.replace("_runs", "")))
+        rows.assign(cpu_seconds=rows["seconds"]).to_csv(path.with_name(path.name.replace("_runs", "")), index=False)
+    return tmp_path
+
+
+def test_so_are_verdicts_on_speed_time_and_divergence(later_seeds: Path) -> None:
+    tried = tuple(replace(claim, experiment=claim.explored or claim.experiment) for claim in CLAIMS)
+    claims = ledger(later_seeds, claims=tried)
+    definitions(tried).to_csv(later_seeds / "definitions.csv", index=False)
+    claims.to_csv(later_seeds / "claims.csv", index=False)
+    decided = claims[claims["verdict"] != "not run"]
+    assert {"6.1f", "6.1i", "6.2g", "6.3a", "6.3o", "6.6a", "6.6f", "pm-b"} <= set(decided["id"])
+    assert set(decided["verdict"]) == {"supported", "contradicted", "equivalent", "inconclusive"}
+    assert decided["effect"].str.startswith("at ").any()
+    assert recompute.differences(later_seeds) == []
+
+
+def test_a_wrong_verdict_is_named(later_seeds: Path) -> None:
+    definitions().to_csv(later_seeds / "definitions.csv", index=False)
+    claims = ledger(later_seeds)
+    claims.loc[claims["id"] == "6.3a", "verdict"] = "contradicted"
+    claims.to_csv(later_seeds / "claims.csv", index=False)
+    (line,) = recompute.differences(later_seeds)
+    assert line.startswith("6.3a: contradicted")
