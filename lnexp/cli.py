@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -121,14 +120,14 @@ def _unreadable(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals or not re.fullmatch(r"[+~]*[\w./@]+", key):
         return f"cannot read {override!r}: give name=value"
-    return f"cannot read {override!r}: type {typed(key, value)}"
+    return f"cannot read {override!r}: type {_typed(key, value)}"
 
 
-def typed(key: str, value: str) -> str:
-    """An override as it must be typed in a shell, so that Hydra reads the value unchanged."""
-    text = os.path.expanduser(value.strip("'\""))
-    escaped = text.replace('"', '\\"').replace("${", "\\${")
-    return shlex.quote(f'{key}="{escaped}"')
+def _typed(key: str, value: str) -> str:
+    """The override as it must be typed, without quotes around the value and with ~ expanded."""
+    from lnexp.data.sources import override_text
+
+    return override_text(key, os.path.expanduser(value.strip("'\"")))
 
 
 def _line(error: BaseException) -> str:
@@ -147,7 +146,7 @@ def _composition(error: ConfigCompositionException, overrides: list[str]) -> str
         near = get_close_matches(key, keys, n=1)
         return f"{key}: there is no such key" + (f"; did you mean {near[0]}?" if near else f"; there are {', '.join(keys)}")
     if match := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", message):
-        one = typed(match[1], match[2])
+        one = _typed(match[1], match[2])
         return f"{match[1]}={match[2]}: several values; add -m for a run of each, or, for one value, type {one}"
     causes = [_line(error)]
     if error.__cause__ is not None and _line(error.__cause__) not in causes[0]:

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 from types import NoneType, UnionType
@@ -21,6 +22,7 @@ from lnexp.identity import identity, run_folder, run_id
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
+    from lnexp.data.sources import Fingerprint
     from lnexp.nn import Norm
     from lnexp.tasks.base import Task
 
@@ -52,6 +54,19 @@ class Settings:
         """The task, with its data loaded."""
         return make_task(self.cfg, device or self.device)
 
+    def fingerprint(self) -> Fingerprint:
+        """What identifies the data of the run: a digest of the files that it reads."""
+        return _fingerprint(OmegaConf.to_yaml(self.cfg.data))
+
+
+@cache
+def _fingerprint(data: str) -> Fingerprint:
+    """Of data in yaml; one of several runs on the same files reads them."""
+    from lnexp.data.identity import fingerprint
+
+    values: Any = OmegaConf.create(data)
+    return fingerprint(values)
+
 
 def read(cfg: DictConfig) -> Settings:
     """Check a configuration and derive what a run needs.
@@ -59,10 +74,14 @@ def read(cfg: DictConfig) -> Settings:
     Raises:
         UserError: a value is out of range; the message names the key, the value and what is allowed.
     """
+    from lnexp.data.identity import default_set
     from lnexp.tasks import TASKS
 
-    check(cfg)
     cfg = cfg.copy()
+    data = cfg.data
+    if (OmegaConf.is_missing(data, "set") or data.get("set", "") is None) and not OmegaConf.is_missing(data, "root"):
+        data.set = default_set(data)
+    check(cfg)
     with open_dict(cfg):
         cfg.revision = TASKS[cfg.task.name].revision  # stored with the run, so that its identity can be computed for ever
     return Settings(cfg, run_id(cfg), run_folder(cfg), identity(cfg), make_norm(cfg), choose_device(cfg.device))

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from lnexp import config
 from lnexp.errors import UserError
-from lnexp.training.runlog import RunLog, environment, finished
+from lnexp.training.runlog import RunLog, check_data, environment, finished, record
 
 
 def run(cfg: DictConfig, position: str = "", bar: bool | None = None) -> dict[str, Any] | None:
@@ -60,8 +60,9 @@ def run(cfg: DictConfig, position: str = "", bar: bool | None = None) -> dict[st
         if not group.is_first:
             return fit(task, settings.norm, cfg, group, None, interrupt)
         logger = make_logger(cfg, name, settings.identity, task.curves)
+        start = environment(cfg.threads, group.device, settings.fingerprint())
         progress = Progress(name, position, bar=bar)
-        log = RunLog(folder, cfg, environment(cfg.threads, group.device), progress, logger)
+        log = RunLog(folder, cfg, start, progress, logger)
         try:
             summary = fit(task, settings.norm, cfg, group, log, interrupt) or {}
         finally:
@@ -71,10 +72,15 @@ def run(cfg: DictConfig, position: str = "", bar: bool | None = None) -> dict[st
 
 
 def stored(settings: config.Settings) -> dict[str, Any] | None:
-    """The summary of a run that is finished and that the configuration does not ask to make again, else None."""
-    if settings.cfg.plan or settings.cfg.fresh:
+    """The summary of a run that is finished and that the configuration does not ask to make again, else None.
+
+    Raises:
+        UserError: the run was made from other data.
+    """
+    if settings.cfg.plan or settings.cfg.fresh or (summary := finished(settings.folder)) is None:
         return None
-    return finished(settings.folder)
+    check_data(settings.folder, settings.cfg, record(settings.fingerprint()))
+    return summary
 
 
 def outline(summary: dict[str, Any]) -> str:

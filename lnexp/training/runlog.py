@@ -2,7 +2,7 @@
 
 config.yaml   the resolved configuration          ckpt.pt       latest checkpoint (ckpt.prev.pt: the one before)
 env.json      one entry per start: commit,        best.pt       best weights, if the task evaluates with them at the end
-              versions, processor, threads        samples/      what there is to look at: pictures, text
+              versions, machine, data             samples/      pictures and texts that the task has made at the end
 metrics.csv   step,epoch,seconds,cpu_seconds,split,metric,value
 summary.json  written last, by rename: present if and only if the run is finished
 """
@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
+from lnexp.data.sources import Fingerprint
 from lnexp.errors import UserError
 from lnexp.files import write_whole
 from lnexp.tasks.base import Curve
@@ -60,6 +61,29 @@ def starts(folder: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text()) if path.exists() else []
 
 
+def check_data(folder: Path, cfg: DictConfig, data: dict[str, Any] | None) -> None:
+    """Raise a UserError if an earlier start of the run has read other data. Starts without a record of it are accepted.
+
+    Args:
+        data: the entry "data" of env.json, see `record`.
+    """
+    earlier = next((start["data"] for start in reversed(starts(folder)) if "data" in start), None)
+    if earlier is None or data is None or earlier["digest"] == data["digest"]:
+        return
+    before, now = earlier["files"], data["files"]
+    differ = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)] or ["the list of files"]
+    more = f" and {len(differ) - 1} more" if len(differ) > 1 else ""
+    ways = ["data.set=NAME for another data set"] * ("set" in cfg.data) + ["another results_dir="]
+    raise UserError(
+        f"{folder} was made from other data ({differ[0]}{more} differs): give {', '.join(ways)}, or fresh=true to replace the run"
+    )
+
+
+def record(data: Fingerprint) -> dict[str, Any]:
+    """The entry "data" of env.json."""
+    return {"digest": data.digest, "files": data.files}
+
+
 def read_rows(folder: Path) -> list[dict[str, str]]:
     """The rows of metrics.csv, as text."""
     with (folder / "metrics.csv").open(newline="") as file:
@@ -87,19 +111,31 @@ class RunLog:
 
     Raises:
         HeldError: another process holds the folder.
+        UserError: an earlier start has read other data.
     """
 
     def __init__(self, folder: Path, cfg: DictConfig, environment: dict[str, Any], progress: Progress, logger: Logger) -> None:
         self.folder, self.progress, self.logger = folder, progress, logger
         self._lock()
-        if cfg.fresh and (folder / "config.yaml").exists():
-            progress.say(f"moved the earlier run to {move_aside(folder)}")
+        try:
+            self._open(cfg, environment)
+        except BaseException:
             self.lock.close()
-            self._lock()
-        write_whole(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
-        write_whole(folder / "env.json", json.dumps([*starts(folder), environment], indent=1).encode())
+            raise
         self.metrics = (folder / "metrics.csv").open("ab")
         self.save_every, self.saved, self.cost = 60 * (cfg.checkpoint_minutes or float("inf")), time.monotonic(), 0.0
+
+    def _open(self, cfg: DictConfig, environment: dict[str, Any]) -> None:
+        """Make sure that this run may go on in the folder, and record its start."""
+        if cfg.fresh and (self.folder / "config.yaml").exists():
+            self.progress.say(f"moved the earlier run to {move_aside(self.folder)}")
+            self.lock.close()
+            self._lock()
+        if finished(self.folder) is not None:
+            raise HeldError(f"{self.folder} has just been finished by another process")
+        check_data(self.folder, cfg, environment.get("data"))
+        write_whole(self.folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
+        write_whole(self.folder / "env.json", json.dumps([*starts(self.folder), environment], indent=1).encode())
 
     def _lock(self) -> None:
         """Lock the folder until this process ends, however it ends."""
@@ -196,8 +232,8 @@ class RunLog:
         self.lock.close()
 
 
-def environment(threads: int, device: str) -> dict[str, Any]:
-    """An entry of env.json: commit, time, machine, versions."""
+def environment(threads: int, device: str, data: Fingerprint) -> dict[str, Any]:
+    """An entry of env.json: commit, time, machine, versions, data."""
     import torch
 
     from lnexp.provenance import commit, processor
@@ -211,4 +247,5 @@ def environment(threads: int, device: str) -> dict[str, Any]:
         "threads": threads,
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "data": record(data),
     }
