@@ -33,8 +33,8 @@ def hold_out_lines(spans: list[Span]) -> list[Span]:
     total = spans[-1].stop
     if total < 3 * HELD_OUT_LINES:
         raise UserError(
-            f"data.root: {total:,} lines; {3 * HELD_OUT_LINES:,} or more are needed, so that the last 1 / {HELD_OUT_LINES:,} of them, "
-            "the validation set, are three neighbours"
+            f"data.root: {total:,} lines; {3 * HELD_OUT_LINES:,} or more are needed, so that the validation set, the last "
+            f"1 / {HELD_OUT_LINES:,} of them, is three neighbours"
         )
     cut = total - total // HELD_OUT_LINES
     train = [s._replace(stop=min(s.stop, cut)) for s in spans if s.start < cut]
