@@ -60,13 +60,13 @@ def test_every_choice_composes(task: str, norm: str, scale: str) -> None:
 def test_every_preset_makes_as_many_runs_as_its_header_says(name: str) -> None:
     header = (paths.CONFIGS / "experiment" / f"{name}.yaml").read_text()
     said = re.search(r"= (\d+) runs", header)
-    assert said, f"{name}: the header says '= N runs'"
-    runs = grid(name)
-    assert len(runs) == int(said[1])
-    assert len({run_id(cfg) for cfg in runs}) == len(runs)
-    assert is_trial(name) == ("decides no claim" in header)  # by which make reproduce leaves it out
-    if name in {claim.experiment for claim in CLAIMS}:
-        assert len({cfg.seed for cfg in runs}) >= 5
+    assert said, f"{name}.yaml: state the number of runs in the header, as '= N runs'"
+    runs = expand([f"experiment={name}"])
+    assert len(runs) == len(set(map(tuple, runs))) == int(said[1])
+    assert is_trial(name) == ("decides no claim" in header), f"{name}.yaml: say 'decides no claim' where all seeds are trials"
+    seeds = {override for run in runs for override in run if override.startswith("seed=")}
+    for claim in CLAIMS:
+        assert claim.experiment != name or len(seeds) >= len(claim.seeds), f"claim {claim.id}: {name} has {len(seeds)} seeds"
 
 
 def test_a_value_that_follows_from_another_is_chosen_by_it_or_wanted() -> None:

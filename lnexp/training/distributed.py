@@ -5,6 +5,7 @@ torchrun --standalone --nproc_per_node=2 train.py task=mnist norm=ln
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 
@@ -48,6 +49,7 @@ class ProcessGroup:
 
     def __exit__(self, *error: object) -> None:
         if self.size > 1 and dist.is_initialized():
+            gc.collect()  # DistributedDataParallel is part of reference cycles; alive at exit, it would abort the process
             dist.destroy_process_group()
 
     def wrap(self, model: nn.Module, loss: Callable[[nn.Module, Batch], Loss]) -> Callable[[Batch], tuple[Tensor, Parts]]:
