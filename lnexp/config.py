@@ -62,7 +62,7 @@ class Settings:
 @cache
 def _fingerprint(data: str) -> Fingerprint:
     """Of data in yaml; one of several runs on the same files reads them."""
-    from lnexp.data.identity import fingerprint
+    from lnexp.data.loaders import fingerprint
 
     values: Any = OmegaConf.create(data)
     return fingerprint(values)
@@ -74,7 +74,7 @@ def read(cfg: DictConfig) -> Settings:
     Raises:
         UserError: a value is out of range; the message names the key, the value and what is allowed.
     """
-    from lnexp.data.identity import default_set
+    from lnexp.data.loaders import default_set
     from lnexp.tasks import TASKS
 
     cfg = cfg.copy()
