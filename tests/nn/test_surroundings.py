@@ -315,6 +315,18 @@ def test_copies_made_after_use_are_independent():
     assert not torch.equal(other(X)[0], layer(X)[0])
 
 
+@pytest.mark.parametrize("lengths", [None, [5, 2, 3]])
+def test_eager_results_may_be_overwritten(lengths, monkeypatch):
+    monkeypatch.setattr(dispatch, "fits", lambda *_: False)
+    layer, found = made("GRU"), []
+    for twice in (lambda t: 2 * t, lambda t: t.mul_(2)):
+        layer.zero_grad()
+        out, h = layer(X, lengths=lengths)
+        (twice(out).sum() + twice(h).sum()).backward()
+        found.append([p.grad.clone() for p in layer.parameters()])
+    torch.testing.assert_close(*found)
+
+
 def in_child(layer: nn.Module, queue) -> None:
     out = layer(X)[0]
     out.sum().backward()

@@ -20,32 +20,20 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from threading import Thread
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from lnexp.data.prose.documents import Chunk, Source
+from lnexp.data.prose.splits import SPLITS, Span, hold_out_documents, hold_out_lines
 from lnexp.data.text import duplicates
 from lnexp.data.text.books import listed
 from lnexp.data.text.sentences import sentences
 from lnexp.data.text.vocabulary import UNKNOWN, Vocabulary, tokenize
 from lnexp.errors import UserError
 from lnexp.files import write_whole
-from lnexp.seeding import fold
 
 PART = 2_000_000  # characters
-HELD_OUT, HELD_OUT_LINES = 30, 1000  # 1 / 30 of the documents, or the last 1 / 1000 of the lines, are the validation set
-SPLITS = ("train", "valid", "left_out")
-
-
-class Span(NamedTuple):
-    """Sentences start to stop of one document, and their split."""
-
-    document: str
-    start: int
-    stop: int
-    split: str
 
 
 def tokenize_documents(source: Source, folder: Path) -> None:
@@ -168,53 +156,6 @@ def _spans(names: list[str], sizes: list[int]) -> list[Span]:
         start, stop = stop, stop + sum(size for _, size in group)
         spans.append(Span(name, start, stop, "train"))
     return spans
-
-
-def hold_out_lines(spans: list[Span]) -> list[Span]:
-    """The last 1 / 1000 of all lines are the validation set."""
-    total = spans[-1].stop
-    if total < 3 * HELD_OUT_LINES:
-        raise UserError(
-            f"data: {total:,} lines; {3 * HELD_OUT_LINES:,} or more are needed, so that the last 1 / {HELD_OUT_LINES:,} of them, "
-            "the validation set, are three neighbours"
-        )
-    cut = total - total // HELD_OUT_LINES
-    train = [s._replace(stop=min(s.stop, cut)) for s in spans if s.start < cut]
-    return train + [s._replace(start=max(s.start, cut), split="valid") for s in spans if s.stop > cut]
-
-
-def hold_out_documents(spans: list[Span], hashes_N: np.ndarray) -> list[Span]:
-    """Random documents are the validation set; documents that repeat others, and sentences common to most, are left out.
-
-    Collections hold the same text several times (two editions of a novel, an article in two sections). The validation documents
-    must not be trained on, so they come first in the comparison. See `lnexp.data.text.duplicates`.
-    """
-    if len(spans) < 2:
-        raise UserError(f"data: {spans[0].document} is the only document; 2 or more are needed, to train and to validate")
-    order = sorted(range(len(spans)), key=lambda d: (fold(0, "prose", spans[d].document), d))
-    valid = set(order[: max(1, round(len(spans) / HELD_OUT))])
-    documents = duplicates.distinct([hashes_N[spans[d].start : spans[d].stop] for d in order])
-    common = duplicates.common_sentences(documents)
-    if len(common):
-        documents = [np.setdiff1d(document, common) for document in documents]
-    left_out = {d for d, repeats in zip(order, duplicates.repeating(documents), strict=True) if repeats}
-    split = [SPLITS[2 if d in left_out else d in valid] for d in range(len(spans))]
-    divided = [s._replace(split=name) for s, name in zip(spans, split, strict=True)]
-    if len(common):
-        divided = [part for s in divided for part in _without(s, np.isin(hashes_N[s.start : s.stop], common))]
-    for name in ("train", "valid"):
-        if not any(s.split == name for s in divided):
-            raise UserError(f"data: no {name} document is left; {len(left_out)} of {len(spans)} documents repeat others")
-    return divided
-
-
-def _without(span: Span, common_N: np.ndarray) -> Iterator[Span]:
-    """A document cut where its common sentences start and end; these are left out."""
-    start = span.start
-    for common, group in groupby(common_N.tolist()):
-        stop = start + len(list(group))
-        yield Span(span.document, start, stop, "left_out" if common else span.split)
-        start = stop
 
 
 def encode(folder: Path, target: Path, vocabulary_size: int) -> None:

@@ -28,7 +28,8 @@ from torch import Tensor
 
 from lnexp.data.batches import Batches, Share, bucketed, equal_length
 from lnexp.data.prose.documents import open_source
-from lnexp.data.prose.prepare import Span, encode, tokenize_documents
+from lnexp.data.prose.prepare import encode, tokenize_documents
+from lnexp.data.prose.splits import Span
 from lnexp.data.text.sequences import Sequences
 from lnexp.data.text.vocabulary import Vocabulary
 from lnexp.errors import UserError, unknown

@@ -35,11 +35,14 @@ def transformed(tensors: Iterable[Tensor | None]) -> bool:
     True inside `torch.jit.trace`, the transforms of `torch.func` (vmap, grad, jvp, jacrev, functionalize), batched backward
     passes and forward-mode differentiation, and for subclasses of Tensor. Then only plain operations are right.
     """
+    return _transforming() or any(t is not None and (type(t) not in PLAIN_TYPES or _is_batched(t)) for t in tensors)
+
+
+def _transforming() -> bool:
     return (
         torch._C._get_tracing_state() is not None
         or torch._C._functorch.peek_interpreter_stack() is not None
         or forward_ad._current_level >= 0
-        or any(t is not None and (type(t) not in PLAIN_TYPES or _is_batched(t)) for t in tensors)
     )
 
 
@@ -49,13 +52,16 @@ def addressable(tensors: Iterable[Tensor | None]) -> bool:
     True for dense tensors on the CPU with memory of their own, outside of `torch.compile`, `transformed` code, dispatch modes
     (fake tensors, export, `make_fx`, counters) and function modes other than a default device.
     """
-    given = [t for t in tensors if t is not None]
     return (
         not torch.compiler.is_compiling()
         and torch._C._len_torch_dispatch_stack() == 0
         and (torch._C._len_torch_function_stack() == 0 or _default_device_only())
-        and not transformed(given)
-        and all(_keys(t) in DENSE_CPU and (t.data_ptr() != 0 or t.numel() == 0) for t in given)
+        and not _transforming()
+        and all(
+            type(t) in PLAIN_TYPES and _keys(t) in DENSE_CPU and (t.data_ptr() != 0 or t.numel() == 0)
+            for t in tensors
+            if t is not None
+        )
     )
 
 

@@ -47,6 +47,13 @@ def fused(inputs: Inputs) -> Output:
     Raises:
         ValueError: the kernels do not know the layer, or a state, a weight or the lengths do not fit x. (They work on addresses.)
     """
+    if not fits(inputs):
+        raise ValueError(f"{inputs.cell} on x_TBI={tuple(inputs.x_TBI.shape)} {inputs.x_TBI.dtype}: no kernel fits")
+    return launch(inputs)
+
+
+def launch(inputs: Inputs) -> Output:
+    """`fused` for inputs that are known to fit."""
     check(inputs)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs.tensors):
         out_TBH, h_BH, c_BH, *measured = Layer.apply(inputs, *inputs.tensors)
@@ -60,8 +67,6 @@ def sequence(inputs: Inputs) -> call.Sequence:
 
 def check(inputs: Inputs) -> None:
     """Raise a ValueError about the first argument whose shape, type or device is wrong."""
-    if not fits(inputs):
-        raise ValueError(f"{inputs.cell} on x_TBI={tuple(inputs.x_TBI.shape)} {inputs.x_TBI.dtype}: no kernel fits")
     x_TBI, lengths_B = inputs.x_TBI, inputs.lengths_B
     (T, B, I), H = x_TBI.shape, inputs.w.weight_hh.shape[1]
     G = GATES[inputs.cell.kind] * H

@@ -9,7 +9,7 @@ from functools import cache
 import torch
 
 from lnexp.nn.ops.autograd import transformed
-from lnexp.nn.ops.recurrent.cpu import fits, fused
+from lnexp.nn.ops.recurrent.cpu import fits, launch
 from lnexp.nn.ops.recurrent.eager import eager
 from lnexp.nn.ops.recurrent.interface import Inputs, Output
 from lnexp.nn.ops.recurrent.reference import reference
@@ -20,24 +20,30 @@ CHOICES = ("", "1", "0", "compile")
 def run(inputs: Inputs) -> Output:
     """Run the layer with the fastest implementation that can; all give the same result to rounding.
 
-    - `fused`: compiled kernels, where they fit: plain CPU tensors in float32 or float64.
-    - `eager`: plain torch calls with one gradient of W_hh for all steps; any device, fake tensors, dispatch modes.
+    - `cpu`: compiled kernels, where they fit: plain CPU tensors in float32 or float64.
+    - `eager`: plain torch calls with one gradient of W_hh for all steps; any device and floating-point type, dispatch modes.
     - `reference`: plain torch operations only; for tracing, the transforms of `torch.func`, forward-mode differentiation and
-      subclasses of Tensor. Derivatives of order two and higher go through it, whichever ran forward.
+      subclasses of Tensor (fake tensors, export). Derivatives of order two and higher go through it, whichever ran forward.
 
     The environment variable LNEXP_FUSED asks for another one: "0" for the reference, "compile" for the reference through
     `torch.compile`, which unrolls the steps: slow to compile, and worth it on a GPU for short sequences of one length.
+
+    Raises:
+        ValueError: an unknown LNEXP_FUSED, an unknown norm, or types that do not fit together.
     """
     chosen = os.environ.get("LNEXP_FUSED", "")
     if chosen not in CHOICES:
         raise ValueError(f"LNEXP_FUSED={chosen}: allowed are 1 (the default), 0, compile")
+    if chosen in ("", "1") and fits(inputs):
+        return launch(inputs)
+    given, own = [t for t in inputs[2:5] if isinstance(t, torch.Tensor)], inputs.w.weight_ih.dtype
+    if any(t.dtype != own for t in given):
+        raise ValueError(f"input and hx are {', '.join(str(t.dtype) for t in given)}: must be {own}, as the parameters are")
     if 0 in inputs.x_TBI.shape[:2]:
         return empty(inputs)
     if chosen == "0" or transformed(inputs.tensors):
         return reference(inputs)
-    if chosen == "compile":
-        return _compiled_reference()(inputs)
-    return fused(inputs) if fits(inputs) else eager(inputs)
+    return _compiled_reference()(inputs) if chosen == "compile" else eager(inputs)
 
 
 def empty(inputs: Inputs) -> Output:

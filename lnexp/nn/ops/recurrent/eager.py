@@ -48,6 +48,7 @@ def eager(inputs: Inputs) -> Output:
     results = product.close(out_TBH, *end)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs.tensors):
         results = with_higher_derivatives(plain_function(inputs), inputs.tensors, results)
+        results = tuple(t.clone() for t in results)  # torch refuses to overwrite what a Function returned as a view
     out_TBH, *end_BH = results
     return Output(out_TBH, end_BH[0], None if c0_BH is None else end_BH[1], batch_stats(norms, steps))
 
