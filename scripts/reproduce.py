@@ -69,7 +69,7 @@ def main() -> None:
     if todo:
         call("fetch_data.py")
         failed |= make(todo, results, given.scale, given.jobs, len(finished))
-    draw(results, given.scale)
+    draw(results, given.scale, given.experiments)
     for name, mistake in failed.items():
         print(f"failed: {name}: {mistake}", file=sys.stderr)
     if failed:
@@ -156,15 +156,19 @@ def redraw(experiment: str, results: Path, scale: str) -> None:
         call("make_figures.py", experiment, "--results", results, quiet=True)
 
 
-def draw(results: Path, scale: str) -> None:
-    """Tables, figures, claims and report, unless they were made from the same tables already."""
+def draw(results: Path, scale: str, only: list[str]) -> None:
+    """Tables, figures (of `only` these experiments, if any), claims and report, unless they were made from the same tables."""
     call("make_tables.py", "--scale", scale, "--results", results)
-    digest = hashlib.sha256(b"".join(content(results, "tables/*.csv", "runs/*/*/summary.json"))).hexdigest()
+    digest = hashlib.sha256(repr(only).encode() + b"".join(content(results, "tables/*.csv", "runs/*/*/summary.json"))).hexdigest()
     stamp = results / "runs" / DRAWN
     if stamp.exists() and stamp.read_text() == digest:
         print(f"figures, claims and report are up to date in {results}")
         return
-    call("make_figures.py", "--results", results)
+    for name in only:
+        with suppress(subprocess.CalledProcessError):  # no figure shows it
+            call("make_figures.py", name, "--results", results)
+    if not only:
+        call("make_figures.py", "--results", results)
     call("check_claims.py", "--results", results)
     stamp.parent.mkdir(parents=True, exist_ok=True)
     write_whole(stamp, digest.encode())
