@@ -84,7 +84,9 @@ class Encoder:
             vectors_NH[full] = self.module.vectors([words[number] for number in full], self.published)
         if len(full) < len(words):
             first = next(number for number, sentence in enumerate(words, 1) if not sentence)
-            message = f"{len(words) - len(full)} of {len(words)} sentences have no words; their vectors are zeros (first: {first})"
+            message = (
+                f"{len(words) - len(full)} of {len(words)} sentences have no words; their vectors are zeros (first: {first})"
+            )
             warnings.warn(message, stacklevel=2)
         lengths_N1 = np.linalg.norm(vectors_NH, axis=1, keepdims=True)
         return vectors_NH / np.where(lengths_N1 > 0, lengths_N1, 1) if normalise else vectors_NH
