@@ -9,7 +9,7 @@ SEEDS ?= 1
 RESULTS := $(if $(filter smoke,$(SCALE)),results/smoke,results)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data reproduce test lint tables plots claims bench clean
+.PHONY: help setup data reproduce test robust lint tables plots claims bench clean
 
 help:  ## Explain all targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ lint: setup  ## Style and types
 test: lint  ## Lint, types and tests
 	$(PY) -m pytest -n 2 --dist worksteal --ignore=tests/training/test_wandb_logger.py
 	$(PY) -m pytest tests/training/test_wandb_logger.py  # by themselves: W&B's service keeps deadlines that a crowded machine misses
+
+robust: setup  ## The long part of tests/robustness: random commands, kills, full disks; about 15 minutes
+	$(PY) -m pytest -m slow tests/robustness
 
 tables: setup  ## Bring results/tables and results/catalog.json up to date (PRUNE=1: drop rows that belong to no preset)
 	$(PY) scripts/make_tables.py $(if $(PRUNE),--prune)

@@ -26,7 +26,8 @@ from lnexp.errors import UserError
 from lnexp.identity import run_folder
 from lnexp.training import checkpoint
 from lnexp.training.run import run
-from tests.conftest import environ, script
+from tests.conftest import script
+from tests.processes import environ
 
 SENTENCES = ["The old red fox sings.", "cat runs .", "The zebra hides.", "The old owl sleeps."]
 

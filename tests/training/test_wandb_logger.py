@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from lnexp import paths
-from tests.conftest import PYTHON, environ, train
+from tests.processes import PYTHON, environ, train
 
 NO_CREDENTIALS = {"WANDB_MODE": None, "WANDB_API_KEY": None, "NETRC": "/dev/null"}
 
