@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -195,6 +197,7 @@ def check(cfg: DictConfig) -> None:
     check_choice("optimizer.name", cfg.optimizer.name, OPTIMIZERS)
     check_choice("skip", "null" if cfg.skip is None else cfg.skip, ("null", "tabled"))
     check_choice("wandb.mode", cfg.wandb.mode, WANDB_MODES)
+    check_choice("WANDB_MODE", os.environ.get("WANDB_MODE") or "auto", WANDB_MODES)
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise UserError(f"{missing[0]} is not set: give {missing[0]}=...")
     check_options("task", cfg.task, TASKS[cfg.task.name])
@@ -234,11 +237,13 @@ def compose(overrides: list[str]) -> DictConfig:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    if GlobalHydra.instance().is_initialized():  # in a run that Hydra has launched
-        return hydra_compose("config", overrides)
     register_resolvers()
-    with initialize_config_dir(str(paths.CONFIGS), version_base="1.3"):
-        return hydra_compose("config", overrides)
+    inside = GlobalHydra.instance().is_initialized()  # in a run that Hydra has launched
+    with nullcontext() if inside else initialize_config_dir(str(paths.CONFIGS), version_base="1.3"):
+        cfg = hydra_compose("config", overrides)
+    if cfg.wandb.group is None:
+        cfg.wandb.group = next((o.partition("=")[2] for o in overrides if o.startswith("experiment=")), None)
+    return cfg
 
 
 def expand(overrides: list[str]) -> list[list[str]]:

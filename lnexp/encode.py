@@ -14,6 +14,7 @@ import argparse
 import io
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ import numpy as np
 from lnexp.config import make_norm
 from lnexp.data.text.vocabulary import Vocabulary, tokenize
 from lnexp.errors import UserError
+from lnexp.script import script
 from lnexp.tasks.skip_thoughts.encoder import SentenceEncoder
 from lnexp.training import load as trained
 
@@ -69,31 +71,36 @@ class Encoder:
         return cls(module.eval(), published)
 
     def encode(self, sentences: Sequence[str] | Sequence[Sequence[str]], normalise: bool = False) -> np.ndarray:
-        """Sentences -> float32 [N, H], row for row.
+        """Sentences to vectors, float32 [N, H], row for row. A sentence without words gets zeros, and a warning counts these.
 
         Args:
             sentences: texts, which are split as the training text was, or lists of words.
-            normalise: scale every vector to length 1.
-
-        Raises:
-            UserError: a sentence without a word.
+            normalise: divide every vector by its length.
         """
         words = [tokenize(s) if isinstance(s, str) else list(s) for s in sentences]
-        for number, sentence in enumerate(words, 1):
-            if not sentence:
-                raise UserError(f"sentence {number} has no words: {sentences[number - 1]!r}")
-        vectors_NH = self.module.vectors(words, self.published)
-        return vectors_NH / np.linalg.norm(vectors_NH, axis=1, keepdims=True) if normalise else vectors_NH
+        full = [number for number, sentence in enumerate(words) if sentence]
+        vectors_NH = np.zeros((len(words), self.module.rnn.hidden_size), np.float32)
+        if full:
+            vectors_NH[full] = self.module.vectors([words[number] for number in full], self.published)
+        if len(full) < len(words):
+            first = next(number for number, sentence in enumerate(words, 1) if not sentence)
+            message = (
+                f"{len(words) - len(full)} of {len(words)} sentences have no words; their vectors are zeros (first: {first})"
+            )
+            warnings.warn(message, stacklevel=2)
+        lengths_N1 = np.linalg.norm(vectors_NH, axis=1, keepdims=True)
+        return vectors_NH / np.where(lengths_N1 > 0, lengths_N1, 1) if normalise else vectors_NH
 
 
 def main(given: list[str] | None = None) -> int:
-    """The command: 0 when all is well, 2 after a mistake of the user, told in one line."""
+    """The command. Returns 0, or 2 after a mistake of the user, which is printed in one line."""
     parser = argparse.ArgumentParser(prog="python -m lnexp.encode", description="Sentences, one a line, to a NumPy array.")
     parser.add_argument("run", metavar="RUN", help="the folder of a finished run of task=skip_thoughts")
-    parser.add_argument("--normalise", action="store_true", help="scale every vector to length 1")
-    parser.add_argument("--expand", metavar="DATA_DIR", type=Path, help="guess unknown words from GloVe, kept in this folder")
+    parser.add_argument("--normalise", action="store_true", help="divide every vector by its length")
+    parser.add_argument("--expand", metavar="DATA_DIR", type=Path, help="predict unknown words from GloVe, kept in this folder")
     arguments = parser.parse_args(given)
-    try:
+
+    def write() -> None:
         if sys.stdout.isatty():
             raise UserError("the array would go to the terminal: add > vectors.npy")
         published = None
@@ -103,16 +110,19 @@ def main(given: list[str] | None = None) -> int:
             published = word_vectors.load(arguments.expand)
         encoder = Encoder.load(arguments.run, published)
         try:
-            lines = sys.stdin.buffer.read().decode("utf-8").split("\n")
+            lines = sys.stdin.buffer.read().decode("utf-8-sig").split("\n")
         except UnicodeDecodeError as error:
             raise UserError(f"the sentences are not UTF-8 ({error})") from error
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", UserWarning)
+            vectors_NH = encoder.encode(lines[:-1] if lines[-1] == "" else lines, arguments.normalise)
+        for warning in warned:
+            print(f"warning: {warning.message}", file=sys.stderr)
         array = io.BytesIO()  # np.save cannot write to a pipe
-        np.save(array, encoder.encode(lines[:-1] if lines[-1] == "" else lines, arguments.normalise))
+        np.save(array, vectors_NH)
         sys.stdout.buffer.write(array.getbuffer())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return script(write)
 
 
 if __name__ == "__main__":

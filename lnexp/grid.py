@@ -40,6 +40,7 @@ def make_all(main: Callable[[], None], overrides: list[str], explain: Callable[.
         KeyboardInterrupt: Ctrl-C or SIGTERM; runs that were training have saved a checkpoint.
     """
     from lnexp.training.run import stored
+    from lnexp.training.wandb_logger import where
 
     jobs = config.expand(overrides)
     todo: list[list[str]] = []
@@ -63,6 +64,8 @@ def make_all(main: Callable[[], None], overrides: list[str], explain: Callable[.
         sys.argv[1:] = ["--multirun", *of_hydra, *todo[0], f"+run={','.join(written)}"]
         with StopFile():
             main()
+        if line := where(config.compose(todo[0])):
+            print(line, file=sys.stderr)
     if mistakes:
         raise RefusedError
 

@@ -15,7 +15,7 @@ import pytest
 
 from lnexp import paths
 from lnexp.cli import explain
-from tests.conftest import PYTHON, Started, train
+from tests.processes import PYTHON, Started, train
 
 
 @pytest.mark.parametrize(

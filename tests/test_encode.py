@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ from lnexp.errors import UserError
 from lnexp.identity import run_folder
 from lnexp.training import checkpoint
 from lnexp.training.run import run
-from tests.conftest import environ, script
+from tests.conftest import script
+from tests.processes import environ
 
 SENTENCES = ["The old red fox sings.", "cat runs .", "The zebra hides.", "The old owl sleeps."]
 
@@ -89,22 +91,31 @@ def test_the_command(trained: Path) -> None:
     np.testing.assert_array_equal(np.load(io.BytesIO(done.stdout)), wanted)
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (b"A cat.\n\nA dog.\n", "error: sentence 2 has no words: ''"),
-        (b"A caf\xe9.\n", "error: the sentences are not UTF-8"),
-    ],
-)
-def test_mistakes_in_the_sentences_take_one_line(
-    text: bytes, says: str, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def give(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+
+
+def test_empty_lines_give_zeros_and_one_warning(trained: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any) -> None:
+    """Rows stay beside their lines; also with other line ends and a byte order mark."""
+    give(b"\xef\xbb\xbfThe owl sings.\r\n\r\ncat runs .\r\n   \r\n", monkeypatch)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written := io.BytesIO()))
+    assert main([str(trained), "--normalise"]) == 0
+    assert capfdbinary.readouterr().err == b"warning: 2 of 4 sentences have no words; their vectors are zeros (first: 2)\n"
+    vectors = np.load(io.BytesIO(written.getvalue()))
+    wanted = lnexp.load_encoder(trained).encode(["The owl sings.", "cat runs ."], normalise=True)
+    np.testing.assert_allclose(vectors[[0, 2]], wanted, rtol=1e-5)
+    assert not vectors[[1, 3]].any()
+    with pytest.warns(UserWarning, match="1 of 1 sentences"):
+        assert lnexp.load_encoder(trained).encode([""]).shape == (1, 16)
+
+
+def test_sentences_in_another_encoding_take_one_line(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    give(b"A caf\xe9.\n", monkeypatch)
     assert main([str(trained)]) == 2
     seen = capsys.readouterr()
     assert seen.out == ""
     (line,) = seen.err.splitlines()
-    assert line.startswith(says)
+    assert line.startswith("error: the sentences are not UTF-8")
 
 
 def test_folders_that_hold_no_encoder(trained: Path, tmp_path: Path) -> None:

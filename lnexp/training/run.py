@@ -44,7 +44,7 @@ def run(cfg: DictConfig, position: str = "", bar: bool | None = None) -> dict[st
     from lnexp.training.interrupt import Interrupt
     from lnexp.training.progress import Progress
     from lnexp.training.trainer import fit
-    from lnexp.training.wandb_logger import make_logger
+    from lnexp.training.wandb_logger import make_logger, where
 
     torch.set_num_threads(cfg.threads)
     group = ProcessGroup(settings.device)
@@ -68,6 +68,8 @@ def run(cfg: DictConfig, position: str = "", bar: bool | None = None) -> dict[st
         finally:
             log.close()
     print(f"{name} {summary['status']}: {outline(summary)}  ({folder})", file=sys.stderr)
+    if not position and (line := where(cfg)):
+        print(line, file=sys.stderr)
     return summary
 
 

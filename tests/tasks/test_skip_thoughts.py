@@ -231,7 +231,7 @@ def frame_of(norms: dict[str, float]) -> pd.DataFrame:
 
 def test_figure_3_starts_untrained_and_shows_what_needs_no_encoder() -> None:
     axes = script("figures/fig3_skip_thoughts.py").draw(frame_of({"none": 0.0, "ln": 2.0})).axes
-    mr = next(ax for ax in axes if ax.get_title() == "MR")
+    mr = next(ax for ax in axes if ax.get_title() == "MR: ours")
     levels = [line.get_ydata()[0] for line in mr.get_lines() if line.get_linestyle() == ":"]
     assert levels == [72.0, 70.0, 80.0]  # ln, none, counts of words
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in mr.get_lines()]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import Started, train
+from tests.processes import Started, train
 
 LONG = ["max_updates=600", "epochs=null", "eval_every=50", "log_every=7", "checkpoint_every=20", "batch_size=16"]
 

@@ -12,13 +12,12 @@ import pytest
 from lnexp import config
 from lnexp.errors import UserError
 from lnexp.training.run import run
+from tests.conftest import write_idx
 
 
 @pytest.fixture
 def other_digits(digits: Path, tmp_path: Path) -> Path:
     """The same files with the labels of the test set in another order."""
-    from tests.conftest import write_idx
-
     folder = shutil.copytree(digits, tmp_path / "others")
     write_idx(folder / "t10k-labels-idx1-ubyte", np.random.default_rng(1).integers(0, 10, 200).astype(np.uint8))
     return folder

@@ -21,7 +21,7 @@ from lnexp.training import run
 from lnexp.training.progress import Progress
 from lnexp.training.runlog import read_rows
 from lnexp.training.trainer import evaluate
-from tests.conftest import Started, train
+from tests.processes import Started, train
 
 
 def finish(*overrides: str) -> tuple[dict, Path]:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lnexp import paths
-from tests.conftest import PYTHON, environ, train
+from tests.processes import PYTHON, environ, train
 
 NO_CREDENTIALS = {"WANDB_MODE": None, "WANDB_API_KEY": None, "NETRC": "/dev/null"}
 
@@ -61,16 +62,73 @@ def test_a_resumed_run_keeps_its_id_and_all_its_steps(smoke: list[str], tmp_path
     assert train(*smoke, **NO_CREDENTIALS).returncode == 0
     (folder,) = (tmp_path / "results" / "runs" / "mnist").iterdir()
     (folder / "summary.json").unlink()  # as if killed just before the end
+    (first,) = records(tmp_path / "results" / "wandb")
     assert train(*smoke, **NO_CREDENTIALS).returncode == 0
-    first, second = records(tmp_path / "results" / "wandb")
+    (second,) = records(tmp_path / "results" / "wandb")  # the first start's folder, which holds nothing more, is gone
     assert set(history(second)) == set(history(first))
-    assert {next(r["run"]["run_id"] for r in log if r["type"] == "run") for log in (first, second)} == {f"mnist-{folder.name}"}
+    assert next(r["run"]["run_id"] for r in second if r["type"] == "run") == f"mnist-{folder.name}"
 
 
 def test_a_grid_makes_one_wandb_run_for_each(smoke: list[str], tmp_path: Path) -> None:
     assert train("-m", *smoke, "norm=none,ln", **NO_CREDENTIALS).returncode == 0
     logs = records(tmp_path / "results" / "wandb")
     assert len({next(r["run"]["run_id"] for r in log if r["type"] == "run") for log in logs}) == 2
+
+
+def test_the_environments_variables_hold(smoke: list[str], tmp_path: Path) -> None:
+    given = {"PROJECT": "layers", "ENTITY": "me", "DIR": str(tmp_path / "else where"), "NAME": "mine", "RUN_GROUP": "all"}
+    environment = {f"WANDB_{key}": value for key, value in given.items()} | {"WANDB_TAGS": "one,two"}
+    done = train(*smoke, **(NO_CREDENTIALS | environment))
+    assert done.returncode == 0, done.stderr
+    assert f"logged offline in {tmp_path}/else where/wandb; to upload: wandb sync " in done.stderr
+    assert not (tmp_path / "results" / "wandb").exists()
+    (log,) = records(tmp_path / "else where" / "wandb")
+    run = next(r["run"] for r in log if r["type"] == "run")
+    assert (run["project"], run["entity"], run["display_name"], run["run_group"]) == ("layers", "me", "mine", "all")
+    assert run["tags"] == ["one", "two"]
+
+
+def test_runs_are_grouped_and_carry_their_commit_and_samples(smoke_of: dict[str, list[str]], tmp_path: Path) -> None:
+    done = train(*smoke_of["question_answering"], **NO_CREDENTIALS)
+    assert done.returncode == 0, done.stderr
+    preset = [o for o in smoke_of["mnist"] if not o.startswith("task=")]
+    done = train("experiment=fig6", *preset, "norm=ln", "seed=0", "batch_size=64", "max_updates=3", **NO_CREDENTIALS)
+    assert done.returncode == 0, done.stderr
+    logs = {
+        next(r["run"]["run_group"] for r in log if r["type"] == "run"): log for log in records(tmp_path / "results" / "wandb")
+    }
+    assert set(logs) == {"question_answering-smoke", "fig6"}
+    run = next(r["run"] for r in logs["fig6"] if r["type"] == "run")
+    assert {"commit", "dirty"} <= set(run["config"]["update"])
+    shown = [
+        value
+        for values in history(logs["question_answering-smoke"]).values()
+        for key, value in values.items()
+        if key[:8] == "samples/"
+    ]
+    assert any("image-file" in str(value) for value in shown)
+    assert list((tmp_path / "results" / "wandb").glob("*/files/media/images/samples/answers_*.png"))
+
+
+def test_an_invalid_mode_is_named(smoke: list[str]) -> None:
+    done = train(*smoke, **(NO_CREDENTIALS | {"WANDB_MODE": "ofline"}))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "WANDB_MODE=ofline: allowed are auto, disabled, offline, online; did you mean offline?" in done.stderr
+
+
+def test_a_run_of_a_sweep_keeps_the_agents_id(smoke: list[str], tmp_path: Path) -> None:
+    """The command that W&B's agent makes from configs/wandb_sweep.yaml, offline."""
+    sweep = yaml.safe_load((paths.CONFIGS / "wandb_sweep.yaml").read_text())
+    assert sweep["command"] == ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
+    chosen = [f"{key}={p['value'] if 'value' in p else p['values'][-1]}" for key, p in sweep["parameters"].items()]
+    environment = {"WANDB_SWEEP_ID": "abcd1234", "WANDB_RUN_ID": "xyz"}
+    given = [o for o in smoke if not o.startswith("task=")]
+    done = train(*chosen, *given, launcher=(*PYTHON,), **(NO_CREDENTIALS | environment))
+    assert done.returncode == 0, done.stderr
+    (log,) = records(tmp_path / "results" / "wandb")
+    run = next(r["run"] for r in log if r["type"] == "run")
+    assert (run["run_id"], run.get("sweep_id")) == ("xyz", "abcd1234")
+    assert f"{sweep['metric']['name']}" in {name for values in history(log).values() for name in values}
 
 
 def test_disabled_writes_nothing(smoke: list[str], tmp_path: Path) -> None:
