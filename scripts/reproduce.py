@@ -23,7 +23,7 @@ from lnexp import config, paths
 from lnexp.cli import explain
 from lnexp.data.sources import override_text
 from lnexp.errors import UserError, check_choice
-from lnexp.evidence.catalog import SCALES, experiments, is_trial
+from lnexp.evidence.catalog import SCALES, experiments
 from lnexp.files import write_whole
 from lnexp.script import script
 from lnexp.training.interrupt import StopFile, stop_requested
@@ -34,7 +34,7 @@ DRAWN = "drawn.sha256"  # in <results>/runs: digest of the tables that figures, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("experiments", nargs="*", help="presets of configs/experiment; all that need no folder of yours")
+    parser.add_argument("experiments", nargs="*", help="presets of configs/experiment; all that start at seed 0 and need no folder of yours")
     parser.add_argument("--scale", default="desk", choices=SCALES)
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds, from 0 (default: 1)")
     parser.add_argument("--results", type=Path, default=paths.RESULTS, help="the folder for runs/, tables/ and figures/")
@@ -51,8 +51,9 @@ def main() -> None:
     (where,) = shlex.split(override_text("results_dir", results))
     for name in given.experiments or experiments():
         jobs = config.expand([f"experiment={name}", f"scale={given.scale}", f"seed=range({given.seeds})", where])
-        if not given.experiments and (is_trial(name) or OmegaConf.is_missing(config.compose(jobs[0]).data, "root")):
-            continue
+        own = {override for job in config.expand([f"experiment={name}"]) for override in job}
+        if not given.experiments and ("seed=0" not in own or OmegaConf.is_missing(config.compose(jobs[0]).data, "root")):
+            continue  # trials, confirmations on later seeds, and files of the user's
         names.append(name)
         for job in jobs:
             try:
