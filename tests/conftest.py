@@ -15,6 +15,7 @@ import torch
 
 from lnexp import paths
 from lnexp.data.mnist import IDX_FILES
+from lnexp.tasks import TASKS
 from tests.processes import PYTHON, Started, call, environ, train  # noqa: F401  (for tests that import them from here)
 
 SHARED = paths.ROOT.parent / "shared" / "data"  # real data sets, where there are any beside the checkout
@@ -130,6 +131,7 @@ def smoke_of(digits: Path, captioned: Path, asked: Path, storied: Path, tmp_path
     common = ["scale=smoke", f"results_dir={tmp_path}/results", f"data_dir={tmp_path}"]
     idx = ["data=idx", f"data.root={digits}"]
     return {
+        **{task: [f"task={task}", *common] for task in TASKS},  # tasks without a data set
         "mnist": ["task=mnist", *idx, *common],
         "permuted_mnist": ["task=permuted_mnist", *idx, *common],
         "order_embeddings": ["task=order_embeddings", "data=karpathy", "data.set=tiny", f"data.root={captioned}", *common],

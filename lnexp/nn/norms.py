@@ -236,4 +236,14 @@ class BatchNormEverywhere(BatchNorm):
         return self.over_cases(n, self.step_gain)
 
 
-NORMS: dict[str, type[Norm]] = {n.name: n for n in (NoNorm, BatchNorm, LayerNorm, WeightNorm, RMSNorm, BatchNormEverywhere)}
+NORMS: dict[str, type[Norm]] = {
+    norm.name: norm
+    for norm in (
+        NoNorm,
+        BatchNorm,
+        LayerNorm,
+        WeightNorm,
+        RMSNorm,
+        BatchNormEverywhere,
+    )
+}

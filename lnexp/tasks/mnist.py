@@ -70,7 +70,8 @@ class MNIST(Task):
         for hidden in self.hidden_sizes:
             layers += [*linear(size, hidden, norm), nn.ReLU()]
             size = hidden
-        layers += linear(size, CLASSES, norm if {norm.name, norm.cells} & set(self.output_norm) else NoNorm())
+        acts_on_logits = any(isinstance(norm, NORMS[name]) for name in self.output_norm)  # bn_everywhere is a bn
+        layers += linear(size, CLASSES, norm if acts_on_logits else NoNorm())
         return nn.Sequential(*layers)
 
     def batches(self, split: str, batch_size: int, seed: int | None = None, epoch: int = 0, share: Share = (0, 1)) -> Batches:
