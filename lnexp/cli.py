@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lnexp import script
+from lnexp.config import check_choices
 from lnexp.errors import UserError, unknown
 
 # Hydra's options: those without a value, those with one, and the values that are allowed where they are few.
@@ -38,6 +39,8 @@ def cli(main: Callable[[], None]) -> int:
 
             print(text())
             return 0
+        if "--shell-completion" not in options:
+            check_choices(overrides)
         commands = {option.partition("=")[0] for option in options} & COMMANDS
         if "--multirun" in commands or (not commands and any(o.startswith("experiment=") for o in overrides)):
             from lnexp.grid import make_all
@@ -83,6 +86,8 @@ def arrange(words: Sequence[str]) -> tuple[list[str], list[str]]:
         options.append(name)
         if name == "--info" and not equals and rest and rest[0] in VALUES[name]:
             equals, value = "=", rest.pop(0)
+        elif name == "--info" and not equals:
+            equals, value = "=", "all"  # else Hydra takes the next word for the value
         elif name in VALUED and not equals:
             if not rest or "=" in rest[0]:
                 raise UserError(f"{word} needs a value" + (f": {', '.join(VALUES[name])}" if name in VALUES else ""))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -79,6 +80,7 @@ def read(cfg: DictConfig) -> Settings:
     from lnexp.data.loaders import default_set
     from lnexp.tasks import TASKS
 
+    check_keys(cfg)
     cfg = cfg.copy()
     data = cfg.data
     if (OmegaConf.is_missing(data, "set") or data.get("set", "") is None) and not OmegaConf.is_missing(data, "root"):
@@ -206,6 +208,29 @@ def check(cfg: DictConfig) -> None:
         raise UserError(f"data={cfg.data.name}: scale=paper of task={cfg.task.name} wants data={' or '.join(paper_data)}")
 
 
+def check_keys(cfg: DictConfig) -> None:
+    """Raise a UserError for a key that is not in configs/config.yaml, or that is there and missing or replaced."""
+    known: Any = OmegaConf.load(paths.CONFIGS / "config.yaml")
+    groups = {"norm", "data", "task"}
+    for key in map(str, cfg):
+        if key not in {*known, *groups, "scale", "revision"}:
+            near = get_close_matches(key, [*map(str, known), *groups], n=1)
+            raise UserError(f"{key}: there is no such key" + (f"; did you mean {near[0]}?" if near else ""))
+    for key in [*known, *groups]:
+        if key in ("defaults", "hydra"):
+            continue
+        if key not in cfg and not OmegaConf.is_missing(cfg, key):
+            raise UserError(f"{key} is missing: every run needs it")
+        inner = known.get(key)
+        if key not in groups and not OmegaConf.is_dict(inner):
+            continue
+        if not OmegaConf.is_dict(cfg[key]):
+            raise UserError(f"{key}={cfg[key]}: holds several values; give {key}.NAME=VALUE for one of them")
+        for name in ["name"] if key in groups else map(str, inner):
+            if name not in cfg[key] and not OmegaConf.is_missing(cfg[key], name):
+                raise UserError(f"{key}.{name} is missing: every run needs it")
+
+
 def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All values of a configuration with their dotted keys; those that are not set yet (???) are left out."""
     for key in map(str, cfg):
@@ -244,6 +269,28 @@ def compose(overrides: list[str]) -> DictConfig:
     if cfg.wandb.group is None:
         cfg.wandb.group = next((o.partition("=")[2] for o in overrides if o.startswith("experiment=")), None)
     return cfg
+
+
+def check_choices(overrides: list[str]) -> None:
+    """Raise a UserError for the first override that chooses a file which configs/ does not have."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with initialize_config_dir(str(paths.CONFIGS), version_base="1.3"):
+        for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides):
+            group = override.key_or_group
+            options = sorted(path.stem for path in (paths.CONFIGS / group).glob("*.yaml"))
+            if not options and not group.startswith("hydra/"):
+                continue
+            several = override.is_sweep_override() and override.is_discrete_sweep()
+            for value in list(override.sweep_string_iterator()) if several else [override.value()]:
+                if value is None and override.is_delete():
+                    continue
+                if options and value not in options:
+                    raise unknown(group, "null" if value is None else value, options)
+                if not isinstance(value, str):
+                    raise UserError(f"{group}={value}: must be the name of a file")
 
 
 def expand(overrides: list[str]) -> list[list[str]]:

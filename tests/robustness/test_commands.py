@@ -11,7 +11,7 @@ from tests.processes import train
 from tests.robustness.commands import command
 
 
-@pytest.mark.parametrize("first, number", [(0, 12), pytest.param(12, 488, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("first", "number"), [(0, 12), pytest.param(12, 488, marks=pytest.mark.slow)])
 def test_random_command_lines(first: int, number: int, digits: Path, tmp_path: Path) -> None:
     def fault(seed: int) -> str:
         words = command(seed)

@@ -31,7 +31,8 @@ def undisturbed(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     results = tmp_path_factory.mktemp("undisturbed")
     done = train("task=mnist", "scale=smoke", "data=idx", f"data.root={digits}", f"results_dir={results}", *GRID)
     assert done.returncode == 0, done.stderr
-    assert len(found := numbers(results)) == 6
+    found = numbers(results)
+    assert len(found) == 6
     return found
 
 
