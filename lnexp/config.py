@@ -83,8 +83,8 @@ def read(cfg: DictConfig) -> Settings:
     check_keys(cfg)
     cfg = cfg.copy()
     data = cfg.data
-    if (OmegaConf.is_missing(data, "set") or data.get("set", "") is None) and not OmegaConf.is_missing(data, "root"):
-        data.set = default_set(data)
+    if OmegaConf.is_missing(data, "set") and not OmegaConf.is_missing(data, "root"):
+        data.set = default_set(data)  # not where it is null: there earlier runs have no data.set in their names
     check(cfg)
     with open_dict(cfg):
         cfg.revision = TASKS[cfg.task.name].revision  # stored with the run, so that its identity can be computed for ever

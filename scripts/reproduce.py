@@ -34,7 +34,7 @@ DRAWN = "drawn.sha256"  # in <results>/runs: digest of the tables that figures, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("experiments", nargs="*", help="presets of configs/experiment; all that start at seed 0 and need no folder of yours")
+    parser.add_argument("experiments", nargs="*", help="presets; default: all from seed 0 that need no folder of yours")
     parser.add_argument("--scale", default="desk", choices=SCALES)
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds, from 0 (default: 1)")
     parser.add_argument("--results", type=Path, default=paths.RESULTS, help="the folder for runs/, tables/ and figures/")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lnexp.errors import UserError
 from lnexp.script import script
-from lnexp.tasks.question_answering.answers import answer, draw
+from lnexp.tasks.question_answering.answers import draw
 from lnexp.tasks.question_answering.task import QuestionAnswering
 from lnexp.training.load import load
 
@@ -28,7 +28,7 @@ def main() -> None:
     _, task, model = load(arguments.run, arguments.root)
     if not isinstance(task, QuestionAnswering):
         raise UserError(f"{arguments.run}: a run of task={task.name}, must be one of task={QuestionAnswering.name}")
-    found = answer(task, model, arguments.n)
+    found = task.answers_of(model, arguments.n)
     for a in found:
         attended = a.passage[int(a.attention.argmax())]
         print(f"{' '.join(a.question)}\n  answer: {a.given}, true: {a.true}, most attention: {attended}")

@@ -33,7 +33,8 @@ def main() -> None:
     _, task, model = load(arguments.run, arguments.root)
     if not isinstance(task, OrderEmbeddings) or not isinstance(model, OrderEmbedding):
         raise UserError(f"{arguments.run}: a run of {task.name}; only runs of order_embeddings can search")
-    searcher = Searcher(task, model, arguments.split, arguments.pictures)
+    pairs = task.data[arguments.split]
+    searcher = Searcher(task.set, pairs, model, task.distances, task.encode, pictures=arguments.pictures)
     for sentence in arguments.sentences:
         found, missing = searcher.images(sentence, arguments.n)
         if missing:

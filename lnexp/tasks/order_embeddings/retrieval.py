@@ -11,6 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lnexp.data.batches import bucketed
+from lnexp.data.captions.pairs import Pairs
+from lnexp.tasks.order_embeddings.model import OrderEmbedding
+
 Distances = Callable[[Tensor, Tensor], Tensor]  # (v_ID, s_CD) -> [I, C]; smaller is closer
 
 SCORES = 1 << 23  # that are held at once: 32 MiB in float32
@@ -57,3 +61,15 @@ def metrics(ranks_N: np.ndarray) -> dict[str, float]:
     """recall_at_1, 5, 10 in percent; median_rank (half ranks rounded down) and mean_rank, which count from 1."""
     recalls = {f"recall_at_{k}": 100 * float(np.mean(ranks_N < k)) for k in (1, 5, 10)}
     return recalls | {"median_rank": float(np.floor(np.median(ranks_N)) + 1), "mean_rank": float(ranks_N.mean() + 1)}
+
+
+@torch.no_grad()
+def embed(model: OrderEmbedding, pairs: Pairs, images: np.ndarray, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """(v_ID, s_CD, image_of_C) of consecutive images and all their captions; captions are batched by length."""
+    first, last = pairs.first_I[images[0]], pairs.first_I[images[-1]] + pairs.captions_I[images[-1]]
+    v_ID = model.images(pairs.features(images, device))
+    s_CD = v_ID.new_empty(last - first, v_ID.shape[1])
+    for index in bucketed(pairs.words.lengths_N[first:last], batch_size=256):
+        words_TB, lengths_B = pairs.words.padded(first + index, device)
+        s_CD[torch.from_numpy(index).to(device)] = model.captions(words_TB, lengths_B)
+    return v_ID, s_CD, torch.from_numpy(np.repeat(np.arange(len(images)), pairs.captions_I[images])).to(device)

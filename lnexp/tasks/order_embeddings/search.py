@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -16,9 +17,10 @@ import torch
 from PIL import Image
 
 from lnexp.data.captions.caption_set import CaptionSet
+from lnexp.data.captions.pairs import Pairs
 from lnexp.errors import UserError
 from lnexp.tasks.order_embeddings.model import OrderEmbedding
-from lnexp.tasks.order_embeddings.task import OrderEmbeddings, embed
+from lnexp.tasks.order_embeddings.retrieval import Distances, embed
 
 SIDE = 220  # largest side of a picture on the page, in pixels
 PAGE = """<!doctype html><meta charset="utf-8"><title>Order embeddings</title><style>
@@ -32,23 +34,35 @@ class Searcher:
     """The images and captions of one split, embedded once. Smaller distances are better matches.
 
     Args:
-        task, model: as `lnexp.training.load.load` returns them.
-        split: train | valid | test.
+        images: the data set.
+        pairs: the images and captions of the split.
+        model: trained.
+        distances: (v_ID, s_CD) -> [I, C].
+        encode: from a sentence to its token ids and its unknown words.
+        device: torch device of the model.
         pictures: a further folder in which picture files are looked for.
     """
 
-    def __init__(self, task: OrderEmbeddings, model: OrderEmbedding, split: str, pictures: Path | None = None) -> None:
-        self.task, self.model, self.folder = task, model, pictures
-        self.set: CaptionSet = task.set
-        self.pairs = task.data[split]
-        self.v_ID, self.s_CD, self.image_of_C = embed(model, self.pairs, np.arange(len(self.pairs)), task.device)
+    def __init__(
+        self,
+        images: CaptionSet,
+        pairs: Pairs,
+        model: OrderEmbedding,
+        distances: Distances,
+        encode: Callable[[str], tuple[list[int], list[str]]],
+        device: str = "cpu",
+        pictures: Path | None = None,
+    ) -> None:
+        self.set, self.pairs, self.model, self.distances, self.encode = images, pairs, model, distances, encode
+        self.folder = pictures
+        self.v_ID, self.s_CD, self.image_of_C = embed(model, pairs, np.arange(len(pairs)), device)
 
     @torch.no_grad()
     def images(self, sentence: str, n: int) -> tuple[list[tuple[int, float]], list[str]]:
         """The n best images for a sentence as (row of the set, distance); and the words that are not in the vocabulary."""
-        ids, missing = self.task.encode(sentence)
+        ids, missing = self.encode(sentence)
         s_1D = self.model.captions(torch.tensor(ids, device=self.v_ID.device)[:, None], torch.tensor([len(ids)]))
-        e_I = self.task.distances(self.v_ID, s_1D)[:, 0]
+        e_I = self.distances(self.v_ID, s_1D)[:, 0]
         return [(int(self.pairs.rows_I[i]), float(e_I[i])) for i in e_I.argsort(stable=True)[:n].tolist()], missing
 
     @torch.no_grad()
@@ -59,7 +73,7 @@ class Searcher:
             near = get_close_matches(filename, index, n=1)
             raise UserError(f"--image={filename}: not in this split" + (f"; did you mean {near[0]}?" if near else ""))
         i = index[filename]
-        e_C = self.task.distances(self.v_ID[i : i + 1], self.s_CD)[0]
+        e_C = self.distances(self.v_ID[i : i + 1], self.s_CD)[0]
         found = []
         for c in e_C.argsort(stable=True)[:n].tolist():
             of = int(self.image_of_C[c])

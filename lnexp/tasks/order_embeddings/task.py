@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from lnexp.data.batches import Batches, bucketed
+from lnexp.data.batches import Batches
 from lnexp.data.captions import caption_set as captions
 from lnexp.data.captions.pairs import Pairs, pair_batches
 from lnexp.data.text.vocabulary import Vocabulary, tokenize
@@ -22,7 +21,7 @@ from lnexp.nn import Norm
 from lnexp.nn.ops.order_violations import order_violations
 from lnexp.tasks.base import Batch, Curve, Evaluation, Loss, Setting, Share, Task
 from lnexp.tasks.order_embeddings.model import OrderEmbedding, hinge
-from lnexp.tasks.order_embeddings.retrieval import metrics, ranks
+from lnexp.tasks.order_embeddings.retrieval import embed, metrics, ranks
 from lnexp.tasks.recurrent import check_recurrent
 
 MARGINS = {"order": 0.05, "symmetric": 0.2}  # Vendrov et al., released code
@@ -161,20 +160,8 @@ class OrderEmbeddings(Task):
         from lnexp.tasks.order_embeddings.search import Searcher
 
         assert isinstance(model, OrderEmbedding)
-        searcher = Searcher(self, model, "valid")
+        searcher = Searcher(self.set, self.data["valid"], model, self.distances, self.encode, self.device)
         shown = np.linspace(0, len(searcher.pairs) - 1, SHOWN).round().astype(int)
         sentences = [" ".join(self.set.images[row].captions[0]) for row in searcher.pairs.rows_I[shown]]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "retrieved.html").write_text(searcher.page(sentences, [], n=5), encoding="utf-8")
-
-
-@torch.no_grad()
-def embed(model: OrderEmbedding, pairs: Pairs, images: np.ndarray, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """(v_ID, s_CD, image_of_C) of consecutive images and all their captions; captions are batched by length."""
-    first, last = pairs.first_I[images[0]], pairs.first_I[images[-1]] + pairs.captions_I[images[-1]]
-    v_ID = model.images(pairs.features(images, device))
-    s_CD = v_ID.new_empty(last - first, v_ID.shape[1])
-    for index in bucketed(pairs.words.lengths_N[first:last], batch_size=256):
-        words_TB, lengths_B = pairs.words.padded(first + index, device)
-        s_CD[torch.from_numpy(index).to(device)] = model.captions(words_TB, lengths_B)
-    return v_ID, s_CD, torch.from_numpy(np.repeat(np.arange(len(images)), pairs.captions_I[images])).to(device)

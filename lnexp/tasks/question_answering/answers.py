@@ -5,14 +5,16 @@ The picture shows each passage, a token the darker the more attention it gets, t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from torch import nn
 
-from lnexp.tasks.question_answering.task import QuestionAnswering
+from lnexp.data.batches import Batches
 
 COLUMNS = 110  # characters in a line
 FONT, LINE = 8.0, 14.0  # size of the letters and of a line, in points
@@ -31,14 +33,20 @@ class Answered:
 
 
 @torch.no_grad()
-def answer(task: QuestionAnswering, model: torch.nn.Module, n: int) -> list[Answered]:
-    """The model's answers to n validation questions, evenly spaced from the shortest passage to the longest."""
-    words, batches, found = task.set.vocabulary.words, task.batches("valid", batch_size=1), []
+def answer(model: nn.Module, batches: Batches, words: Sequence[str], first_answer: int, n: int) -> list[Answered]:
+    """The model's answers to n questions, evenly spaced over `batches`.
+
+    Args:
+        batches: of one question each, such as those of a validation set from the shortest passage to the longest.
+        words: the vocabulary.
+        first_answer: token id of the model's first answer.
+    """
+    found = []
     for k in np.linspace(0, len(batches) - 1, n).round().astype(int):
         batch = batches[int(k)]
         logits_BA, alpha_TB = model(batch)
         passage, question = ([words[w] for w in batch[text][:, 0]] for text in ("passage_TB", "question_SB"))
-        given, true = int(logits_BA.argmax()) + task.first_answer, int(batch["answer_B"])
+        given, true = int(logits_BA.argmax()) + first_answer, int(batch["answer_B"])
         found.append(Answered(passage, alpha_TB[:, 0].cpu().numpy(), question, words[given], words[true]))
     return found
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,9 @@ from lnexp.seeding import fold
 from lnexp.tasks.base import Batch, Curve, Evaluation, Setting, Share, Task
 from lnexp.tasks.question_answering.model import AttentiveReader
 from lnexp.tasks.recurrent import check_recurrent
+
+if TYPE_CHECKING:
+    from lnexp.tasks.question_answering.answers import Answered
 
 SHOWN = 5  # questions on the picture of samples
 
@@ -161,7 +164,13 @@ class QuestionAnswering(Task):
 
     def samples(self, model: nn.Module, folder: Path) -> None:
         """answers.png: some validation questions, their passages coloured by attention, and the model's answers."""
-        from lnexp.tasks.question_answering.answers import answer, draw
+        from lnexp.tasks.question_answering.answers import draw  # here, as matplotlib takes half a second to import
 
         folder.mkdir(parents=True, exist_ok=True)
-        draw(answer(self, model, SHOWN)).savefig(folder / "answers.png", dpi=130, metadata={"Software": None})
+        draw(self.answers_of(model, SHOWN)).savefig(folder / "answers.png", dpi=130, metadata={"Software": None})
+
+    def answers_of(self, model: nn.Module, n: int) -> list[Answered]:
+        """The model's answers to n validation questions, evenly spaced from the shortest passage to the longest."""
+        from lnexp.tasks.question_answering.answers import answer
+
+        return answer(model, self.batches("valid", batch_size=1), self.set.vocabulary.words, self.first_answer, n)
