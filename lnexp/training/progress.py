@@ -1,4 +1,4 @@
-"""What a run shows on the terminal: a bar where there is one, plain lines elsewhere."""
+"""Progress of a run: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Progress:
     """Rate, loss and time left of one run.
 
     Args:
-        title: what is running, such as "mnist/ln-b128-s0-1a2b3c4d".
+        title: id of the run, such as "mnist/ln-b128-s0-1a2b3c4d".
         place: for one of several runs, "3 of 30".
-        shown: False prints nothing (all but the first process of a team).
-        bar: True draws a bar, None decides by whether stderr is a terminal.
+        shown: False prints nothing.
+        bar: whether to draw a bar; None: if stderr is a terminal.
     """
 
     def __init__(self, title: str, place: str = "", shown: bool = True, bar: bool | None = None) -> None:
@@ -28,7 +28,7 @@ class Progress:
         self.bar: tqdm | None = None
 
     def start(self, step: int, steps: int, brief: tuple[str, ...]) -> None:
-        """Begin at update `step` of `steps`; the bar has room for the values that `brief` names."""
+        """Begin at update `step` of `steps`. The bar shows the values named in `brief`."""
         self.brief, self.latest = brief, dict[str, float]()
         self.steps, self.first, self.began, self.last_line = steps, step, time.monotonic(), float("-inf")
         self.words = 0
@@ -36,13 +36,13 @@ class Progress:
             self.bar = tqdm(total=steps, initial=step, desc=self.title, unit="update", dynamic_ncols=True, smoothing=0.1)
 
     def step(self, words: int = 0) -> None:
-        """One more update is done, on so many words."""
+        """Count one update, on a batch of `words` words."""
         self.words += words
         if self.bar is not None:
             self.bar.update()
 
     def show(self, step: int, values: Mapping[str, float], now: bool = False) -> None:
-        """Show the newest values; plain lines appear at most every ten seconds unless it must be `now`."""
+        """Show values. A plain line is printed at most every ten seconds, unless `now`."""
         if self.bar is not None:
             self.latest |= {name: values[name] for name in self.brief if name in values}
             self.bar.set_postfix_str(f"{_text(self.latest)}{self._words_a_second()}", refresh=False)
@@ -55,12 +55,12 @@ class Progress:
             print(f"{self.title}  {step}/{self.steps}  {_text(values)}  {rates}  {left}", file=sys.stderr, flush=True)
 
     def _words_a_second(self) -> str:
-        """As a last column; nothing where there are no words. Evaluations are in the time, as they are in that of updates."""
+        """Words per second including evaluations, as updates per second are; empty for a task without words."""
         spent = time.monotonic() - self.began
         return f"  {self.words / spent:.0f} words/s" if self.words and spent > 0 else ""
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line above the bar."""
         if self.shown:
             tqdm.write(line, file=sys.stderr)
 
