@@ -16,7 +16,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import InterpolationResolutionError
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from lnexp import paths
 from lnexp.errors import UserError, check_choice, check_integer, check_number, unknown
@@ -176,11 +176,6 @@ def check(cfg: DictConfig) -> None:
     from lnexp.tasks import TASKS
     from lnexp.training.optim import OPTIMIZERS
 
-    try:
-        OmegaConf.to_container(cfg, resolve=True)
-    except InterpolationResolutionError as error:
-        reason = str(error).splitlines()[0].partition("interpolation: ")[2]
-        raise UserError(f"{error.full_key} follows from other values: {reason}; give {error.full_key}=...") from error
     for key, value in leaves(cfg):
         if value == "":
             raise UserError(f"{key} is empty: give {key}=VALUE, or null for none")
@@ -210,6 +205,13 @@ def check(cfg: DictConfig) -> None:
 
 def check_keys(cfg: DictConfig) -> None:
     """Raise a UserError for a key that is not in configs/config.yaml, or that is there and missing or replaced."""
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except InterpolationResolutionError as error:
+        reason = str(error).splitlines()[0].removeprefix(f"{type(error).__name__} raised while resolving interpolation: ")
+        raise UserError(f"{error.full_key} follows from other values: {reason}; give {error.full_key}=...") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     known: Any = OmegaConf.load(paths.CONFIGS / "config.yaml")
     groups = {"norm", "data", "task"}
     for key in map(str, cfg):

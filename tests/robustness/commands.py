@@ -1,4 +1,3 @@
-# ruff: noqa: E501, SIM905
 """Random command lines of train.py: valid ones, wrong ones, and their mutations. Each ends within seconds."""
 
 from __future__ import annotations
