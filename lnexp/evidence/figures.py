@@ -15,6 +15,7 @@ import pandas as pd
 
 from lnexp import paths
 from lnexp.errors import check_choice
+from lnexp.evidence.catalog import seeds_of_others
 from lnexp.evidence.plotting import STYLE
 from lnexp.evidence.stats import interval
 from lnexp.evidence.tables import SCALES, load, read_plain
@@ -40,9 +41,14 @@ class Figure:
     def save(self, results: Path = paths.RESULTS, scale: str | None = None) -> str:
         """Draw the figure into <results>/figures/<name>.png, or .md for a text; a line that says what was written.
 
-        Reads results/tables and results/paper only. Writes nothing where the tables have no rows for it.
+        Reads results/tables and results/paper only. Writes nothing where the tables have no rows for it. Seeds that belong to
+        another preset of the same configurations are left to that preset's figure.
         """
-        frame = load(self.experiment, scale, results) if self.experiment else read_plain(self.table, results)
+        if self.experiment:
+            frame = load(self.experiment, scale, results)
+            frame = frame[~frame["seed"].isin(seeds_of_others(self.experiment))] if len(frame) else frame
+        else:
+            frame = read_plain(self.table, results)
         if frame.empty and self.experiment:
             made_by = f"python train.py experiment={self.experiment}"
             return f"{self.name}: no runs of {self.experiment} in the tables; train them: {made_by}"

@@ -29,7 +29,7 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
     )
 
 
-FIGURES = (Figure("fig1", draw, "fig1"), Figure("fig1_flickr8k", draw, "fig1_flickr8k"))
+FIGURES = tuple(Figure(name, draw, name) for name in ("fig1", "fig1_flickr8k", "fig1_flickr8k_long"))
 
 if __name__ == "__main__":
     main(FIGURES, __doc__)

@@ -59,7 +59,18 @@ def draw_baselines(ax: plt.Axes, frame: pd.DataFrame) -> None:
     ax.set_ylim(None, max(ax.get_ylim()[1], rules.max() + TOO_CLOSE) if len(rules) else None)
 
 
-FIGURES = (Figure("fig2", draw, "fig2"), Figure("fig2_tuned", draw, "fig2_tuned"))
+FIGURES = tuple(
+    Figure(name, draw, name)
+    for name in (
+        "fig2",
+        "fig2_tuned",
+        "fig2_confirm",
+        "fig2_tuned_confirm",
+        "reader_bn_settings",
+        "reader_wide",
+        "reader_one_way",
+    )
+)
 
 if __name__ == "__main__":
     main(FIGURES, __doc__)

@@ -71,7 +71,7 @@ def draw_without_encoder(ax: plt.Axes, frame: pd.DataFrame, measure: str) -> Non
         ax.axhline(counted.mean(), color="black", linewidth=0.9, linestyle=":")
 
 
-FIGURES = (Figure("fig3", draw, "fig3"), Figure("fig3_books", draw, "fig3_books"))
+FIGURES = tuple(Figure(name, draw, name) for name in ("fig3", "fig3_long", "fig3_books"))
 
 if __name__ == "__main__":
     main(FIGURES, __doc__)

@@ -35,10 +35,17 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
         frame,
         "Figure 6: permutation-invariant MNIST",
         f"Our runs end after {' and '.join(budgets)} of the paper's {PAPER_EPOCHS} epochs; its curves are cut there.",
+        f"Learning rate {rates(frame)}.",
     )
 
 
-FIGURES = (Figure("fig6_mnist", draw, "fig6"),)
+def rates(frame: pd.DataFrame) -> str:
+    """The learning rate of each batch size."""
+    of_batch = frame.groupby("batch_size")["optimizer.lr"].first()
+    return ", ".join(f"{rate:g} (batch {batch})" for batch, rate in of_batch.iloc[::-1].items())
+
+
+FIGURES = (Figure("fig6_mnist", draw, "fig6"), Figure("fig6_full", draw, "fig6_full"))
 
 if __name__ == "__main__":
     main(FIGURES, __doc__)

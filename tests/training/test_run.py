@@ -36,7 +36,9 @@ def test_other_data_under_the_same_name_are_refused(stage: str, smoke: list[str]
     if stage == "interrupted":
         (settings.folder / "summary.json").unlink()
     before = (settings.folder / "metrics.csv").read_bytes()
-    with pytest.raises(UserError, match=r"other data \(t10k-labels-idx1-ubyte.gz differs\): give data.set=NAME") as error:
+    with pytest.raises(
+        UserError, match=r"made from other data \(t10k-labels-idx1-ubyte.gz differs\): give data.set=NAME"
+    ) as error:
         run(config.compose(with_root(smoke, other_digits)))
     assert "fresh=true" in str(error.value) and "data.set=NAME" in str(error.value)
     assert (settings.folder / "metrics.csv").read_bytes() == before

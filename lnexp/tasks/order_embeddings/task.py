@@ -59,7 +59,7 @@ class OrderEmbeddings(Task):
         Curve("test/caption_recall_sum", "test caption retrieval, R@1 + R@5 + R@10 (%)", "higher", "Table 2"),
     )
     differences = (
-        "The paper trains on COCO with VGG-19 features (data=coco); its images cannot be passed on. The runs here are on "
+        "The paper trains on COCO with VGG-19 features (data=coco); its images cannot be redistributed. The runs here are on "
         "Flickr8k (6,000 training images instead of 113,287, features of a MobileNet-v2) or on emoji with EfficientNet-Lite0 "
         "features, so levels cannot be compared with the paper's, only the norms with one another.",
         "On Flickr8k runs end after 2,000 updates (43 epochs) and are validated every 100; the paper's baseline runs for some "

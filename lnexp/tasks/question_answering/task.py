@@ -57,24 +57,25 @@ class QuestionAnswering(Task):
         Curve("valid/candidate_error", "validation error among the passage's entities", "lower", "extension"),
     )
     differences = (
-        "The paper reads CNN news with 65,829 words (data=cnn); its articles cannot be passed on. The runs here ask about BBC "
-        "articles: sentences with a name blanked, shortened and paraphrased by nearest neighbours. So levels cannot be compared "
-        "with the paper's, only the norms with one another.",
+        "The paper reads CNN news with 65,829 words (data=cnn); its articles cannot be redistributed. The runs here ask "
+        "about BBC articles: sentences with a name blanked, shortened and paraphrased by nearest neighbours. So levels "
+        "cannot be compared with the paper's, only the norms with one another.",
         "At desk scale the reader is small (64 units instead of 240), reads both ways, attends by the bilinear term alone, "
-        "chooses among the entities and not among all words, has no dropout, and takes 3,000 updates at a learning rate of 2e-3 "
-        "instead of up to 800,000 at 8e-5. In trials the paper's form had learned nothing after 1,500.",
+        "chooses among the entities and not among all words, has no dropout, and takes 3,000 updates at a learning rate of "
+        "2e-3 instead of up to 800,000 at 8e-5. In trials the paper's form had learned nothing after 1,500.",
         "The paper has one learning rate for all norms. So has fig2; in fig2_tuned each norm has its own, the best of a grid "
         "on a seed that decides nothing else (fig2_rates). gain_sensitivity takes half as many updates as fig2 at desk scale.",
         "Entities are renamed afresh for each example at desk scale; the released code renames them batch by batch. Validation "
         "questions keep one renaming; the released code leaves their names alone, the paper says that they are renamed too.",
         "Batches hold passages of about equal length; the released code takes questions in the order of its files.",
-        "Gradients are clipped to a total norm of 10. The released code compares the norm n with 100 and divides by sqrt(n), so "
-        "that min(n, 10 sqrt(n)) is left of it.",
+        "Gradients are clipped to a total norm of 10. The released code compares the norm n with 100 and divides by sqrt(n), "
+        "so that min(n, 10 sqrt(n)) is left of it.",
         "Batch normalisation evaluates with statistics estimated anew over training questions; the released code uses those of "
         "the validation batch. Training statistics leave padding out.",
-        "BN-everywhere takes the statistics of W_dm d_t over all words of a batch together.",
-        "Matrices of equal shape are drawn one by one; the released code seeds its generator anew before each, so that all gates "
-        "of both LSTMs start equal.",
+        "BN-everywhere takes the statistics of W_dm d_t over all words of a batch together. At desk scale it normalises "
+        "three terms outside the LSTMs, not five: the bilinear attention has no W_dm d_t and W_qm q.",
+        "Matrices of equal shape are drawn one by one; the released code seeds its generator anew before each, so that all "
+        "gates of both LSTMs start equal.",
         "The output layer has no place for a word beyond the vocabulary, which the released code adds.",
     )
 
