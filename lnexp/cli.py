@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lnexp import script
-from lnexp.config import check_choices
+from lnexp.checks import check_choices
 from lnexp.errors import UserError, unknown
 
 # Hydra's options: those without a value, those with one, and the values that are allowed where they are few.

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from lnexp import paths
-from lnexp.config import check, compose, expand, grid, make_norm, read
+from lnexp.checks import check
+from lnexp.config import compose, expand, grid, make_norm, read
 from lnexp.errors import UserError
 from lnexp.evidence.claims import CLAIMS
 from lnexp.evidence.tables import experiments, is_trial, task_of

@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import nn
 
-from lnexp.config import check, compose, make_norm, make_task
+from lnexp.checks import check
+from lnexp.config import compose, make_norm, make_task
 from lnexp.data.captions import caption_set as captions
 from lnexp.errors import UserError
 from lnexp.identity import run_folder
