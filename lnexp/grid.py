@@ -1,7 +1,7 @@
 """Several runs in one command. Hydra's launchers make them; which ones is decided here, before the first one starts.
 
 Hydra's own sweeper knows one product of values. A grid of several presets is a list, so each run is handed to the sweeper as one
-value, its overrides in writing, and composed where it is made.
+value, its encoded overrides, and composed where it is made.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def one_job(cfg: DictConfig) -> None:
             print(f"error: {mistake}", file=sys.stderr)
             sys.exit(2)  # which Hydra lets pass; beside an exception it prints a line of its own
         if isinstance(error, HeldError):
-            print(f"run {place}: {mistake}; left to it", file=sys.stderr)
+            print(f"run {place}: {mistake}; skipped", file=sys.stderr)
             return
         print(f"error: run {place}: {mistake}", file=sys.stderr)
         error.printed = True  # type: ignore[attr-defined]

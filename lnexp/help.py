@@ -51,4 +51,4 @@ def sentence(path: Path) -> str:
         if not line.startswith("#"):
             break
         comment.append(line.removeprefix("#").strip())
-    return re.split(r"(?<=\.)(?<!\bal\.)\s+(?=[A-Z0-9])", " ".join(comment))[0]
+    return re.split(r"(?<=[.?])(?<!\bal\.)\s+(?=[A-Z0-9])", " ".join(comment))[0]

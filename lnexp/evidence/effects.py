@@ -86,7 +86,8 @@ class Measure(ABC):
 
     def definition(self) -> dict[str, Any]:
         """Everything that the effect depends on, as JSON."""
-        return {"measure": type(self).__name__, "revision": self.revision, **asdict(self)}
+        constants = {"late": LATE, "levels": [round(float(level), 6) for level in LEVELS], "noise": NOISE}
+        return {"measure": type(self).__name__, "revision": self.revision, **asdict(self), "constants": constants}
 
 
 @dataclass(frozen=True)
@@ -164,9 +165,12 @@ class Faster(Measure):
     def _compare(self, runs: Sequence[Series]) -> tuple[float, int]:
         """Mean log ratio of times and which way it is bounded."""
         times = [getattr(run, self.axis) for run in runs]
-        if np.isnan(np.concatenate(times)).any():
-            return np.nan, 0
-        values = [np.log(run.value) if self.log else run.value for run in runs]
+        if not all((t > 0).all() or (run.diverged and self.axis == "updates") for run, t in zip(runs, times, strict=True)):
+            return np.nan, 0  # processor time was not recorded
+        values = [run.value for run in runs]
+        if self.log:
+            least = min((v[v > 0].min() for v in values if (v > 0).any()), default=1.0)  # in place of a value that is exactly 0
+            values = [np.log(np.maximum(v, least)) for v in values]
         fits = [-isotonic_regression(-value).x for value in values]
         start, end = max(f[0] for f in fits), max(f[-1] for f in fits)
         lost = [run.diverged for run in runs]
@@ -207,12 +211,16 @@ class LosesLess(Measure):
     """The first half of the arms loses less than the second half, from the last arm of each half to its other arms.
 
     loss = mean over the others of their final value - final value of the last; effect = loss of the second half - of the first.
-    Final values as in `Better`. A range over settings would grow with the noise of an arm; this is linear, so unbiased.
+    Final values as in `Better`. A range over settings would grow with the noise of an arm; this is linear, so unbiased. A half
+    with a run that diverged has the largest loss, the range of all final values.
     """
+
+    revision: ClassVar[int] = 2
 
     def contrast(self, runs: Sequence[Series]) -> float:
         final = np.array([run.late() for run in runs]).reshape(2, -1)
-        first, second = final[:, :-1].mean(1) - final[:, -1]
+        diverged = np.array([run.diverged for run in runs]).reshape(2, -1).any(axis=1)
+        first, second = np.where(diverged, np.ptp(final), final[:, :-1].mean(1) - final[:, -1])
         return float(second - first)
 
     def takes(self, arms: int) -> bool:

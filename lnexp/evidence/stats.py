@@ -6,6 +6,8 @@ Rule for a claim, on effects d_1..d_n of its deciding seeds, positive where the 
 - contradicted: the same for -d;
 - equivalent: neither, and two one-sided t tests at ALPHA_EQUIVALENCE show -m < mean < m;
 - inconclusive: none of these.
+
+Where effects are bounds (a curve had passed a level at its first evaluation), only a verdict that the bound cannot undo is given.
 """
 
 from __future__ import annotations
@@ -54,6 +56,11 @@ class Paired:
     power: float = np.nan
     n_needed: int = 0
 
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """The t interval of the mean at level 1 - 2 alpha; (nan, nan) where n < 2."""
+        half = stdtrit(self.n - 1, 1 - alpha) * self.sd / np.sqrt(self.n) if self.n > 1 else np.nan
+        return self.mean - half, self.mean + half
+
 
 def paired(effects: np.ndarray, margin: float) -> Paired:
     """The tests on effects d_n, one per seed."""
@@ -78,16 +85,21 @@ def paired(effects: np.ndarray, margin: float) -> Paired:
     )
 
 
-def verdict(outcome: Paired, holm_for: float, holm_against: float) -> str:
-    """The verdict of the rule above, from the tests and from Holm's adjusted p values of the two directions."""
+def verdict(outcome: Paired, holm_for: float, holm_against: float, bound: int = 0) -> str:
+    """The verdict of the rule above, from the tests and from Holm's adjusted p values of the two directions.
+
+    Args:
+        bound: 1 where true effects may be larger, -1 where they may be smaller (see `Measure.bound`): then only the verdict that
+            this cannot undo is given.
+    """
     if outcome.n < MIN_SEEDS:
         return "not run"
-    if outcome.p_t < ALPHA and holm_for < FAMILY and outcome.p_flip <= ALPHA_FLIP:
+    if bound >= 0 and outcome.p_t < ALPHA and holm_for < FAMILY and outcome.p_flip <= ALPHA_FLIP:
         return "supported"
-    if outcome.p_t_against < ALPHA and holm_against < FAMILY and outcome.p_flip_against <= ALPHA_FLIP:
+    if bound <= 0 and outcome.p_t_against < ALPHA and holm_against < FAMILY and outcome.p_flip_against <= ALPHA_FLIP:
         return "contradicted"
-    if outcome.sd == 0 and outcome.mean == 0:
-        return "inconclusive"  # no run shows anything: neither a difference nor how large it could be
+    if bound or (outcome.sd == 0 and outcome.mean == 0):
+        return "inconclusive"  # a bound, or no run shows anything: neither a difference nor how large it could be
     return "equivalent" if outcome.p_equal < ALPHA_EQUIVALENCE else "inconclusive"
 
 

@@ -134,11 +134,15 @@ class _RecurrentCell(nn.Module):
         NumPy writes into the memory: do not change weights in such ways inside the block. Steps that need gradients or batch
         statistics, and all where the kernels cannot be used, are computed as outside.
         """
-        before, self._packed = self._packed, _Packed()
+        self._packed = self._packed or _Packed()
+        self._packed.blocks += 1
+        packed = self._packed
         try:
             yield
         finally:
-            self._packed = before
+            packed.blocks -= 1
+            if not packed.blocks:  # blocks of generators or threads may end in any order
+                self._packed = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": None}  # copies and pickles do not share packed weights
@@ -231,8 +235,9 @@ class _Packed:
     """The packed weights of one cell inside its `packed` block."""
 
     def __init__(self) -> None:
+        self.blocks = 0  # that have been entered and not left
         self.weights: cpu_step.PackedWeights | None = None
-        self.stores: list[Mapping[str, Tensor | None]] = []
+        self.stores: list[Mapping[str, Any]] = []
         self.seen: list[tuple[int, int]] = []
         self.held: list[Tensor] = []  # so that no other tensor comes to lie where they do
 
@@ -252,18 +257,19 @@ class _Packed:
         return self.weights
 
     def _versions(self) -> list[tuple[int, int]]:
-        return [(t.data_ptr(), t._version) for store in self.stores for t in store.values() if t is not None]
+        return [(t.data_ptr(), t._version) for store in self.stores for t in store.values() if isinstance(t, Tensor)]
 
     @torch.no_grad()
     def _pack(self, cell: _RecurrentCell, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None) -> None:
         self.weights = None
-        self.stores = [store for module in cell.modules() for store in (module._parameters, module._buffers)]
+        # Tensors of the cell itself (`vars`) are weights that somebody has put in place of parameters.
+        self.stores = [vars(cell), *(store for module in cell.modules() for store in (module._parameters, module._buffers))]
         w = cell.weights()
         sizes = (w.weight_ih.shape[1], w.weight_hh.shape[1])
         if sizes != (cell.input_size, cell.hidden_size) or not cpu_step.fits(cell.cell, w, x_BI, h_BH, c_BH):
             return
         self.seen = self._versions()
-        self.held = [t for store in self.stores for t in store.values() if t is not None]
+        self.held = [t for store in self.stores for t in store.values() if isinstance(t, Tensor)]
         population = None if cell.batch_steps is None else cell.batch_steps.population(cell.batch_steps.max_t)
         self.weights = cpu_step.PackedWeights(cell.cell, w, population)
 

@@ -1,4 +1,4 @@
-"""Judge a trained sentence encoder on MR, CR, SUBJ, MPQA, TREC and SICK, as by the authors (paper 6.3).
+"""Evaluate a trained sentence encoder on MR, CR, SUBJ, MPQA, TREC and SICK by the authors' protocol (paper 6.3).
 
     python scripts/demo/probe.py results/runs/skip_thoughts/RUN --eval-root FOLDER            all sets in a minute
     python scripts/demo/probe.py results/runs/skip_thoughts/RUN --eval-root FOLDER --sets cr mr --both --rows 500
@@ -25,7 +25,7 @@ FEWEST = 100  # sentences, so that nine tenths of nine tenths of them still hold
 
 
 def main(given: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Judge a trained sentence encoder.")
+    parser = argparse.ArgumentParser(description="Evaluate a trained sentence encoder.")
     parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a run of task=skip_thoughts")
     parser.add_argument("--eval-root", metavar="FOLDER", help="sets in SentEval's layout; without it stand-ins of a package")
     parser.add_argument("--sets", nargs="+", metavar="SET", help=f"of {', '.join(sentence_eval.FILES)}; all without it")
@@ -58,7 +58,7 @@ def main(given: list[str] | None = None) -> int:
 
 
 def some(data: Labelled | Related, rows: int | None) -> Labelled | Related:
-    """At most so many sentences, evenly spread, of a set without a test set; any other set as it is."""
+    """At most `rows` sentences, evenly spaced, of a set without a test set; any other set unchanged."""
     if rows is None or isinstance(data, Related) or data.train is not None:
         return data
     every = math.ceil(len(data.sentences) / rows)

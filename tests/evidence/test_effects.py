@@ -77,9 +77,26 @@ def test_claims_on_time_need_processor_time() -> None:
     assert share(c, timed) == pytest.approx(3 * share(FASTER, frame))
     assert share(claim(Cheaper("train/nll", "lower"), *LN_NONE), timed) == pytest.approx(3)
     elsewhere = timed.assign(machine=timed["norm.name"])
-    assert measured(c, elsewhere).missing == "its runs were made on different machines"
+    assert measured(c, elsewhere).missing == "its runs were made on different machines, thread counts or versions of torch"
     assert measured(c, elsewhere).of_seed.empty
     assert share(FASTER, elsewhere) == share(FASTER, frame)
+
+
+def test_runs_on_different_data_are_not_compared() -> None:
+    frame = table({("ln", 128): [falling(1.0)], ("none", 128): [falling(2.0)]})
+    other = frame.assign(data_digest=frame["norm.name"])
+    assert measured(FASTER, other).missing == "its runs were made from different data"
+    assert measured(FASTER, other).of_seed.empty
+    assert len(measured(FASTER, frame.assign(data_digest="abc")).of_seed) == 1
+
+
+def test_a_run_that_diverged_before_any_evaluation_loses() -> None:
+    whole = table({("ln", 128): [falling(1.0)], ("none", 128): [falling(2.0)]})
+    lost = whole["norm.name"] == "ln"
+    frame = pd.concat([whole[~lost], whole[lost].head(1).assign(status="diverged", metric="train/loss")])
+    for measure in (Better("train/nll", "lower"), Faster("train/nll", "lower"), Ahead("train/nll", "lower")):
+        assert measured(claim(measure, *LN_NONE), frame).of_seed[0] < 0
+        assert measured(claim(measure, *LN_NONE[::-1]), frame).of_seed[0] > 0
 
 
 def test_ahead_is_the_mean_lead_over_the_run() -> None:
@@ -118,3 +135,11 @@ def test_a_run_that_diverged_counts_as_the_worst() -> None:
     assert speed.bound == 1
     both = frame.assign(status="diverged")
     assert measured(FASTER, both).of_seed[0] == 0
+
+
+def test_the_half_with_a_run_that_diverged_loses_most() -> None:
+    c = claim(LosesLess("test/error", "lower"), arm("ln", 4), arm("ln", 128), arm("bn", 4), arm("bn", 128))
+    frame = table({("ln", 4): [[2.0]], ("ln", 128): [[1.5]], ("bn", 4): [[4.0]], ("bn", 128): [[1.0]]})
+    for diverged in (4, 128):
+        lost = (frame["norm.name"] == "ln") & (frame["batch_size"] == diverged)
+        assert measured(c, frame.assign(status=np.where(lost, "diverged", "finished"))).of_seed[0] <= 0

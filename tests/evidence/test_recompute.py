@@ -27,11 +27,12 @@ def test_the_committed_verdicts_are_as_recomputed() -> None:
 
 @pytest.fixture
 def later_seeds(tmp_path: Path) -> Path:
-    """The committed tables as if seeds 0 to 4 were 5 to 9, with processor time, and with one run in eleven diverged."""
+    """The committed tables as if of seeds 5 to 9, with processor time of one thread; one run in eleven has diverged."""
     shutil.copytree(paths.RESULTS / "tables", tmp_path / "tables")
     for path in (tmp_path / "tables").glob("*_runs.csv"):
         runs = pd.read_csv(path)
         runs["seed"] += 5
+        runs["threads"] = "1"  # one of them was resumed with 2
         runs.loc[runs.index[::11], "status"] = "diverged"
         runs.to_csv(path, index=False)
         rows = pd.read_csv(path.with_name(path.name.replace("_runs", "")))

@@ -81,3 +81,12 @@ def test_false_verdicts_and_coverage() -> None:
     covered = [low <= 0 <= high for low, high in (interval(random.normal(0, 1, 5)) for _ in range(2000))]
     assert 0.93 < np.mean(covered) < 0.97
     assert [word(random.normal(3, 1, 5)) for _ in range(500)].count("supported") > 0.9 * 500
+
+
+def test_a_bound_gives_only_the_verdict_that_it_cannot_undo() -> None:
+    clear = np.array([1.0, 1.1, 0.9, 1.05, 0.95])
+    bounds = (-1, 0, 1)
+    assert [verdict(paired(clear, 0.5), 0, 1, bound) for bound in bounds] == ["inconclusive", "supported", "supported"]
+    assert [verdict(paired(-clear, 0.5), 1, 0, bound) for bound in bounds] == ["contradicted", "contradicted", "inconclusive"]
+    small = np.array([0.01, -0.02, 0.015, -0.01, 0.005])
+    assert [verdict(paired(small, 0.5), 1, 1, bound) for bound in bounds] == ["inconclusive", "equivalent", "inconclusive"]

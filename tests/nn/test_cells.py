@@ -367,3 +367,33 @@ def test_mistakes_are_named_in_one_line(call, message):
     with pytest.raises(ValueError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def test_blocks_that_end_in_the_order_in_which_they_began_leave_nothing_packed() -> None:
+    cell = ours.LSTMCell(3, 4, norm="ln")
+    first, second = cell.packed(), cell.packed()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    x, before = torch.randn(2, 3), copy.deepcopy(cell)
+    with torch.no_grad():
+        cell.weight_hh.data.normal_()
+        cell(x)
+        h = torch.randn(2, 4), torch.randn(2, 4)
+        before.weight_hh.copy_(cell.weight_hh)
+        torch.testing.assert_close(cell(x, h)[0], before(x, h)[0])
+
+
+def test_packed_steps_follow_weights_that_are_plain_tensors() -> None:
+    cell, x, h = ours.LSTMCell(3, 4, norm="ln"), torch.randn(2, 3), (torch.randn(2, 4), torch.randn(2, 4))
+    del cell.weight_hh
+    cell.weight_hh = torch.randn(16, 4)
+    with torch.no_grad(), cell.packed():
+        cell(x, h)
+        cell.weight_hh = torch.randn(16, 4)
+        packed = cell(x, h)[0]
+    torch.testing.assert_close(packed, cell(x, h)[0])
+    cell.weight_hh.requires_grad_()
+    with cell.packed():
+        assert cell(x, h)[0].requires_grad

@@ -176,3 +176,29 @@ def test_cross_entropy(bias):
     tangent = torch.randn_like(h)
     _, along = torch.func.jvp(lambda h: function(h, *(t.detach() for t in leaves[1:])), (h.detach(),), (tangent,))
     torch.testing.assert_close(along, (expected * tangent).sum())
+
+
+@pytest.mark.parametrize("of", ["cross-entropy", "order violations", "weight norm"])
+def test_a_gradient_penalty_inside_torch_compile_is_that_of_plain_torch(of: str) -> None:
+    torch.manual_seed(0)
+    x, w = torch.randn(4, 3), torch.randn(5, 3)
+    layer = ours.NORMS["wn"]().weight(torch.nn.Linear(3, 5, bias=False))
+
+    def loss(x: Tensor, w: Tensor) -> Tensor:
+        if of == "cross-entropy":
+            return ours.linear_cross_entropy(x, w, None, torch.tensor([0, 1, 2, 3]))
+        if of == "order violations":
+            return ours.order_violations(x, w).square().sum()
+        return layer(x).square().sum()
+
+    found = []
+    for function in (loss, torch.compile(loss, backend="eager")):
+        leaves = [t.clone().requires_grad_() for t in (x, w)]
+        layer.zero_grad()
+        (gradient,) = torch.autograd.grad(function(*leaves), leaves[0], create_graph=True)
+        gradient.square().sum().backward()
+        found.append([t.grad for t in (*leaves, *layer.parameters())])
+    for plain, compiled in zip(*found, strict=True):
+        assert (plain is None) == (compiled is None)
+        if plain is not None:
+            torch.testing.assert_close(compiled, plain)

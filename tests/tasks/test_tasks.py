@@ -120,8 +120,9 @@ def test_tasks_say_what_they_are(task: str) -> None:
     assert declared.name == task
     assert declared.revision >= 1
     assert declared.__doc__
-    assert all(sentence.endswith(".") for sentence in declared.differences)
-    assert declared.differences
+    assert declared.differences, f"{task}: list each departure from the paper in `differences`"
+    for sentence in declared.differences:
+        assert sentence.endswith("."), f"{task}: end each sentence of `differences` with a full stop: {sentence[-60:]!r}"
 
 
 def test_mnist_is_the_papers_network(smoke: list[str]) -> None:

@@ -23,9 +23,9 @@ def fixed(id: str, digest: str, commits: list[str]) -> str:
         commits: the commit of each run that decides it.
 
     Returns:
-        "before" if the commit since which the file has held this sha256 is an ancestor of (or is) every run's commit; "after the
-        runs were seen" if it is not one of some run's, or is still to come; "unknown" without git or a complete history; "" for
-        no runs.
+        "before" if the commit since which the file has held this sha256 is an ancestor of (or is) every run's commit, and the
+        file holds it at each of these; "after the runs were seen" otherwise, also where it is still to come; "unknown" without
+        git or a complete history; "" for no runs.
     """
     if not commits:
         return ""
@@ -39,7 +39,7 @@ def fixed(id: str, digest: str, commits: list[str]) -> str:
         since = commit
     if since is None or any(_git("merge-base", "--is-ancestor", since, c) is None for c in sorted(set(commits))):
         return AFTER
-    return BEFORE
+    return BEFORE if all(_held(c).get(id) == digest for c in sorted(set(commits))) else AFTER
 
 
 @cache
@@ -48,15 +48,19 @@ def _versions() -> list[tuple[str, dict[str, str]]] | None:
     if _git("rev-parse", "--is-shallow-repository") != "false\n":
         return None
     versions = []
-    for commit in (_git("log", "--format=%H", "--", FILE) or "").split():
-        text = _git("show", f"{commit}:{FILE}")
-        held = (
-            pd.read_csv(io.StringIO(text), usecols=["id", "sha256"], dtype=str)
-            if text
-            else pd.DataFrame({"id": [], "sha256": []})
-        )
-        versions.append((commit, dict(zip(held["id"], held["sha256"], strict=True))))
+    for commit in (_git("log", "--full-history", "--format=%H", "--", FILE) or "").split():
+        versions.append((commit, _held(commit)))
     return versions
+
+
+@cache
+def _held(commit: str) -> dict[str, str]:
+    """id -> sha256 in the file at a commit."""
+    text = _git("show", f"{commit}:{FILE}")
+    if not text:
+        return {}
+    held = pd.read_csv(io.StringIO(text), usecols=["id", "sha256"], dtype=str)
+    return dict(zip(held["id"], held["sha256"], strict=True))
 
 
 @cache

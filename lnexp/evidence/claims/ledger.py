@@ -16,7 +16,7 @@ from lnexp.evidence.claims import CLAIMS
 from lnexp.evidence.claims.base import Claim
 from lnexp.evidence.claims.history import fixed
 from lnexp.evidence.claims.measured import Effects, Runs, effects
-from lnexp.evidence.stats import POWER, Paired, holm, paired, power, verdict
+from lnexp.evidence.stats import ALPHA, ALPHA_EQUIVALENCE, POWER, Paired, holm, paired, power, verdict
 from lnexp.evidence.tables import load
 
 
@@ -49,9 +49,14 @@ def ledger(results: str | Path = paths.RESULTS, scale: str | None = None, claims
     for claim, found, outcome, whole, p in zip(claims, deciding, outcomes, complete, adjusted.T, strict=True):
         others = set(range(TRIALS)) - set(claim.seeds)
         explored = strongest(claim, claim.explored or claim.experiment, others, 2)
-        word = verdict(outcome, *p) if whole else "not run"
+        word = verdict(outcome, p[0], p[1], found.bound) if whole and not is_smoke(found) else "not run"
         rows.append(_row(claim, found, outcome, word, p) | _exploration(claim, explored))
     return pd.DataFrame(rows)
+
+
+def is_smoke(found: Effects) -> bool:
+    """Whether the runs are of scale=smoke, which are no evidence."""
+    return "scale" in found.runs and bool((found.runs["scale"] == "smoke").any())
 
 
 def definitions(claims: tuple[Claim, ...] = CLAIMS) -> pd.DataFrame:
@@ -62,6 +67,7 @@ def definitions(claims: tuple[Claim, ...] = CLAIMS) -> pd.DataFrame:
 
 def _row(claim: Claim, found: Effects, outcome: Paired, word: str, holm: np.ndarray) -> dict[str, object]:
     tested = outcome.n > 1
+    against = tested and outcome.mean < 0  # p values are those of the direction of the effect
     commits = [str(commit).split("; ")[0] for commit in found.runs["commit"]] if "commit" in found.runs else []
     return {
         "id": claim.id,
@@ -71,14 +77,14 @@ def _row(claim: Claim, found: Effects, outcome: Paired, word: str, holm: np.ndar
         "verdict": word,
         "note": _note(claim, found, outcome, word),
         "effect": _shown(claim, outcome.mean, found.bound) if outcome.n else "",
-        "interval": _interval(claim, outcome),
+        "interval": _interval(claim, outcome, word),
         "measure": claim.measure.meaning,
         "margin": f"{claim.margin:.3g}",
         "n": outcome.n,
         "seeds": _span(claim.seeds),
-        "p_t": f"{outcome.p_t:.2g}" if tested else "",
-        "p_holm": f"{holm[0]:.2g}" if np.isfinite(holm[0]) else "",
-        "p_flip": f"{outcome.p_flip:.2g}" if tested else "",
+        "p_t": f"{outcome.p_t_against if against else outcome.p_t:.2g}" if tested else "",
+        "p_holm": f"{holm[int(against)]:.2g}" if np.isfinite(holm[0]) else "",
+        "p_flip": f"{outcome.p_flip_against if against else outcome.p_flip:.2g}" if tested else "",
         "power": f"{outcome.power:.2f}" if tested else "",
         "n_needed": str(outcome.n_needed) if tested else "",
         "fixed": fixed(claim.id, claim.digest(), commits),
@@ -91,11 +97,15 @@ def _row(claim: Claim, found: Effects, outcome: Paired, word: str, holm: np.ndar
 def _note(claim: Claim, found: Effects, outcome: Paired, word: str) -> str:
     """What a reader must know beside the verdict."""
     if word == "not run":
+        if is_smoke(found):
+            return "runs of scale=smoke are no evidence"
         if found.missing:
             return found.missing
         exists = claim.experiment in experiments()
         seeds = f"{outcome.n} of {len(claim.seeds)} deciding seeds" if outcome.n else f"no runs at seeds {_span(claim.seeds)}"
         return seeds if exists else "its preset is still to come"
+    if word == "inconclusive" and found.bound:
+        return "a bound: a run had passed the first level at its first evaluation, or diverged"
     if word == "inconclusive" and outcome.power < POWER:
         return f"cannot be decided at n = {outcome.n} ({POWER:.0%} power needs n = {outcome.n_needed})"
     if word in ("supported", "contradicted") and abs(outcome.mean) < claim.margin:
@@ -124,8 +134,10 @@ def _shown(claim: Claim, mean: float, bound: int) -> str:
     return f"{word}{claim.measure.shown(mean):.3g}"
 
 
-def _interval(claim: Claim, outcome: Paired) -> str:
-    low, high = sorted((claim.measure.shown(outcome.low), claim.measure.shown(outcome.high)))
+def _interval(claim: Claim, outcome: Paired, word: str = "") -> str:
+    """The interval of the rule that gave the verdict: 1 - 2 ALPHA, or 1 - 2 ALPHA_EQUIVALENCE where it is "equivalent"."""
+    low, high = outcome.interval(ALPHA_EQUIVALENCE if word == "equivalent" else ALPHA)
+    low, high = sorted((claim.measure.shown(low), claim.measure.shown(high)))
     return f"{low:.3g} to {high:.3g}" if outcome.n > 1 else ""
 
 

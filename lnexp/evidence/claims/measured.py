@@ -58,7 +58,8 @@ class Effects:
 def effects(claim: Claim, runs: Runs, seeds: Iterable[int]) -> Effects:
     """The claim's effect for every one of `seeds` that has a run in each arm.
 
-    A run that diverged ends with the worst value that any run of the claim has shown.
+    A run that diverged ends with the worst value that any run of the claim has shown; so does, at that point, a value that is not
+    finite.
 
     Raises:
         ValueError: several runs of one seed match one arm.
@@ -67,23 +68,29 @@ def effects(claim: Claim, runs: Runs, seeds: Iterable[int]) -> Effects:
     if facts.empty or not {key for arm in claim.arms for key in arm} <= set(facts.columns):
         return Effects(pd.Series(dtype=float), 0, facts[:0])
     ids, seed_of, wanted = facts["id"].tolist(), facts["seed"].tolist(), set(seeds)
-    usable = np.array([seed in wanted and (id, metric) in runs.curves for id, seed in zip(ids, seed_of, strict=True)], bool)
+    lost = (facts["status"] == "diverged").tolist()
+    usable = np.array(
+        [seed in wanted and ((id, metric) in runs.curves or gone) for id, seed, gone in zip(ids, seed_of, lost, strict=True)],
+        bool,
+    )
     of_arm: list[dict[int, list[int]]] = []  # for each arm: seed -> row numbers of its runs
     for arm in claim.arms:
         of_arm.append({})
         for k in np.flatnonzero(np.logical_and.reduce([usable, *((facts[key] == value) for key, value in arm.items())])):
             of_arm[-1].setdefault(seed_of[k], []).append(int(k))
     sign = 1.0 if claim.measure.better == "lower" else -1.0
-    values = {k: sign * runs.curves[ids[k], metric][2] for arm in of_arm for rows in arm.values() for k in rows}
-    worst = max((np.nanmax(value) for value in values.values() if not np.isnan(value).all()), default=np.nan)
+    never = np.array([1.0]), np.array([np.nan]), np.array([np.nan])  # the curve of a run that diverged before any evaluation
+    curves = {k: runs.curves.get((ids[k], metric), never) for arm in of_arm for rows in arm.values() for k in rows}
+    finite = [sign * value[np.isfinite(value)] for _, _, value in curves.values()]
+    worst = max((value.max() for value in finite if len(value)), default=np.nan)
 
     def series(rows: list[int]) -> Series:
         if len(rows) != 1:
             raise ValueError(f"claim {claim.id}: several runs of one seed match one arm: {sorted(ids[k] for k in rows)}")
         (k,) = rows
-        diverged = facts["status"].iloc[k] == "diverged"
-        value = np.where(np.isnan(values[k]), worst, values[k])
-        return Series(*runs.curves[ids[k], metric][:2], np.append(value[:-1], worst) if diverged else value, diverged)
+        updates, seconds, raw = curves[k]
+        value = np.where(np.isfinite(raw), sign * raw, worst)
+        return Series(updates, seconds, np.append(value[:-1], worst) if lost[k] else value, lost[k])
 
     of_seed, bounds, used = {}, set(), set()
     for seed in sorted(set.intersection(*(set(arm) for arm in of_arm))):
@@ -92,7 +99,12 @@ def effects(claim: Claim, runs: Runs, seeds: Iterable[int]) -> Effects:
         bounds |= {claim.measure.bound(compared)} - {0}
         used |= {k for arm in of_arm for k in arm[seed]}
     found, compared_runs = pd.Series(of_seed, dtype=float), facts.iloc[sorted(used)]
-    missing = "processor time was not recorded" if found.isna().any() else ""
-    if claim.measure.timed and not missing and used and compared_runs["machine"].nunique() > 1:
-        found[:], missing = np.nan, "its runs were made on different machines"
+    missing = ""
+    if found.isna().any():
+        missing = "processor time was not recorded" if claim.measure.timed else "a run has no value to compare"
+    places = [column for column in ("machine", "device", "threads", "torch") if column in compared_runs]
+    if claim.measure.timed and not missing and used and len(compared_runs[places].drop_duplicates()) > 1:
+        found[:], missing = np.nan, "its runs were made on different machines, thread counts or versions of torch"
+    if used and "data_digest" in compared_runs and compared_runs["data_digest"].dropna().nunique() > 1:
+        found[:], missing = np.nan, "its runs were made from different data"
     return Effects(found.dropna(), bounds.pop() if len(bounds) == 1 else 0, compared_runs, missing)

@@ -55,13 +55,12 @@ def linear_cross_entropy(
         raise ValueError(f"{', '.join(str(t.dtype) for t in given)}: must all be float32 (or {HALF}) or all float64")
     h_NH, weight_VH, bias_V = h_NH.to(dtype), weight_VH.to(dtype), None if bias_V is None else bias_V.to(dtype)
     with without_autocast(h_NH.device):
-        traced = torch.compiler.is_compiling()
-        if not traced and transformed([*given, target_N]):
+        if torch.compiler.is_compiling() or transformed([*given, target_N]):
             return plain(h_NH, weight_VH, bias_V, target_N, ignore_index)
         rows = max(1, limit // (max(1, len(weight_VH)) * (h_NH.element_size() + (2 if bfloat16 else 0))))
         rows -= rows % EVEN if rows > EVEN else 0
         if torch.is_grad_enabled() and any(t.requires_grad for t in given):
-            return LinearCrossEntropy.apply(h_NH, weight_VH, bias_V, target_N, rows, bfloat16, ignore_index, traced)
+            return LinearCrossEntropy.apply(h_NH, weight_VH, bias_V, target_N, rows, bfloat16, ignore_index)
         return chunked(h_NH, weight_VH, bias_V, target_N, rows, bfloat16, ignore_index)
 
 
@@ -89,22 +88,21 @@ class LinearCrossEntropy(torch.autograd.Function):
         rows: int,
         bfloat16: bool,
         ignore_index: int,
-        traced: bool,
     ) -> Tensor:
         dbias_V = None if bias_V is None else torch.zeros_like(bias_V)
         gradients = torch.empty_like(h_NH), torch.zeros_like(weight_VH), dbias_V
         ctx.save_for_backward(*gradients, h_NH, weight_VH, bias_V, target_N)
-        ctx.ignore_index, ctx.traced = ignore_index, traced
+        ctx.ignore_index = ignore_index
         return chunked(h_NH, weight_VH, bias_V, target_N, rows, bfloat16, ignore_index, gradients)
 
     @staticmethod
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
         *saved, target_N = ctx.saved_tensors
         gradients, inputs = saved[:3], saved[3:]
-        if not ctx.traced and torch.is_grad_enabled():
+        if torch.is_grad_enabled():
             gradients = vjp(lambda h, w, b: [plain(h, w, b, target_N, ctx.ignore_index)], inputs, [factor])
-            return *gradients, None, None, None, None, None
-        return *(None if g is None else g * factor for g in gradients), None, None, None, None, None
+            return *gradients, None, None, None, None
+        return *(None if g is None else g * factor for g in gradients), None, None, None, None
 
 
 @torch.no_grad()

@@ -127,7 +127,7 @@ class QuestionAnswering(Task):
         """Batches of passages of about equal length, entities renamed afresh in each epoch.
 
         Without a seed validation questions come from the shortest passage to the longest, always with the same names. Training
-        questions come in one fixed random order: of the first so many batches, norms take statistics.
+        questions come in one fixed random order: norms are calibrated on the first batches.
         """
         questions = self.set.splits[split]
         if split == "train" and seed is None:

@@ -39,19 +39,18 @@ def order_violations(v_ID: Tensor, s_CD: Tensor) -> Tensor:
         got = f"v_ID={v_ID.dtype} on {v_ID.device}, s_CD={s_CD.dtype} on {s_CD.device}"
         raise ValueError(f"{got}: must both be torch.float32 (or {HALF}), or both torch.float64, on one device")
     v_ID, s_CD = v_ID.to(dtype), s_CD.to(dtype)
-    traced = torch.compiler.is_compiling()
-    if not traced and transformed([v_ID, s_CD]):
+    if torch.compiler.is_compiling() or transformed([v_ID, s_CD]):
         return plain(v_ID, s_CD)
-    wanted = not traced and os.environ.get("LNEXP_FUSED") != "0" and addressable([v_ID, s_CD])
-    return OrderViolations.apply(v_ID, s_CD, wanted and library() is not None, traced)
+    wanted = os.environ.get("LNEXP_FUSED") != "0" and addressable([v_ID, s_CD])
+    return OrderViolations.apply(v_ID, s_CD, wanted and library() is not None)
 
 
 class OrderViolations(torch.autograd.Function):
     """All violations as one node of the graph, which saves its inputs only."""
 
     @staticmethod
-    def forward(ctx: Any, v_ID: Tensor, s_CD: Tensor, compiled: bool, traced: bool) -> Tensor:
-        ctx.compiled, ctx.traced = compiled, traced
+    def forward(ctx: Any, v_ID: Tensor, s_CD: Tensor, compiled: bool) -> Tensor:
+        ctx.compiled = compiled
         if compiled:
             ctx.forms = forms([v_ID, s_CD])
         ctx.save_for_backward(v_ID, s_CD)
@@ -60,10 +59,10 @@ class OrderViolations(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dE_IC: Tensor) -> tuple[Tensor | None, ...]:
         v_ID, s_CD = ctx.saved_tensors
-        if not ctx.traced and (torch.is_grad_enabled() or transformed([v_ID, s_CD, dE_IC])):
-            return *vjp(lambda v_ID, s_CD: [plain(v_ID, s_CD)], [v_ID, s_CD], [dE_IC]), None, None
+        if torch.is_grad_enabled() or transformed([v_ID, s_CD, dE_IC]):
+            return *vjp(lambda v_ID, s_CD: [plain(v_ID, s_CD)], [v_ID, s_CD], [dE_IC]), None
         compiled = ctx.compiled and addressable([v_ID, s_CD, dE_IC]) and forms([v_ID, s_CD]) == ctx.forms
-        return *(cpu.backward if compiled else backward)(v_ID, s_CD, dE_IC), None, None
+        return *(cpu.backward if compiled else backward)(v_ID, s_CD, dE_IC), None
 
 
 def plain(v_ID: Tensor, s_CD: Tensor) -> Tensor:

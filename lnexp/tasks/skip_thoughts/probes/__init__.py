@@ -1,4 +1,4 @@
-"""What the vectors of a frozen sentence encoder are worth: classification and relatedness (paper 6.3, Table 3 and Figure 3)."""
+"""Evaluation of the vectors of a frozen sentence encoder: classification and relatedness (paper 6.3, Table 3 and Figure 3)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Sets = Mapping[str, Labelled | Related]
 
 
 def evaluate(encode: Encoder, sets: Sets, fast: bool = True, relatedness: str = "adam") -> dict[str, float]:
-    """Judge an encoder on evaluation sets (paper 6.3).
+    """Evaluate an encoder on evaluation sets (paper 6.3).
 
     Args:
         encode: sentences of words -> vectors float32 [n, D]; called once a set, with its sentences, each one once. Vectors are
-            scaled to length 1 as by the authors.
+            scaled to length 1, as in the authors' code.
         sets: from `lnexp.data.sentence_eval.load`.
         fast: with solvers made for the purpose; else the protocol word for word, which takes hours.
         relatedness: adam | ridge, the fast fits on SICK, see `relatedness_scores`. Adam's are the authors'.
@@ -44,7 +44,7 @@ def evaluate(encode: Encoder, sets: Sets, fast: bool = True, relatedness: str = 
 
 
 def bag_of_words(sets: Sets) -> dict[str, float]:
-    """What plain word counts reach on the sets of classes, on the same folds: a row to read an encoder's beside."""
+    """Accuracies of word counts on the sets of classes, on the same folds: the bag-of-words baseline."""
     results: dict[str, float] = {}
     for name, data in sets.items():
         if isinstance(data, Labelled):

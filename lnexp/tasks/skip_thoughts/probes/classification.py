@@ -1,4 +1,4 @@
-"""Logistic regression on sentence vectors as in the paper's evaluation, C chosen by cross-validation, never on rows to be judged.
+"""Logistic regression on sentence vectors as in the paper's evaluation, C chosen by cross-validation, never on test rows.
 
 Shapes: N sentences, D features, K costs, P problems (training sets), R classifiers (one, or one a class
 where there are more than two), S splits.
@@ -23,7 +23,7 @@ FOLDS = KFold(10)  # contiguous, not stratified
 SHUFFLE = 1234  # the rows are shuffled once, by the seed of the authors' evaluation
 
 Features: TypeAlias = np.ndarray | csr_matrix
-Split = tuple[np.ndarray, np.ndarray]  # rows to fit to, rows to judge on
+Split = tuple[np.ndarray, np.ndarray]  # training rows, test rows
 
 
 def accuracies(x_ND: Features, label_N: np.ndarray, train: int | None = None, fast: bool = True) -> np.ndarray:
@@ -34,7 +34,7 @@ def accuracies(x_ND: Features, label_N: np.ndarray, train: int | None = None, fa
 
     Args:
         x_ND: features, an array or a sparse matrix.
-        label_N: classes, numbered from 0. More than two are told apart one against the rest.
+        label_N: classes, numbered from 0. More than two: one-vs-rest.
         train: how many rows, the first ones, are for training, the others being the test set. None: nested cross-validation.
         fast: solve all problems together; else fit them one by one with scikit-learn, which takes minutes to hours.
 
@@ -50,15 +50,15 @@ def accuracies(x_ND: Features, label_N: np.ndarray, train: int | None = None, fa
 def _one_by_one(x_ND: Features, label_N: np.ndarray, splits: list[Split]) -> np.ndarray:
     """The protocol word for word. (liblinear is what scikit-learn's LogisticRegression was when the paper was written.)"""
 
-    def accuracy(fit: np.ndarray, judge: np.ndarray, cost: float) -> float:
+    def accuracy(fit: np.ndarray, test: np.ndarray, cost: float) -> float:
         classifier = LogisticRegression(C=cost, solver="liblinear")
         if label_N.max() > 1:
             classifier = OneVsRestClassifier(classifier)
-        return classifier.fit(x_ND[fit], label_N[fit]).score(x_ND[judge], label_N[judge])
+        return classifier.fit(x_ND[fit], label_N[fit]).score(x_ND[test], label_N[test])
 
     tested = []
     for train, test in splits:
-        means = [np.mean([accuracy(train[fit], train[judge], cost) for fit, judge in FOLDS.split(train)]) for cost in COSTS]
+        means = [np.mean([accuracy(train[fit], train[test], cost) for fit, test in FOLDS.split(train)]) for cost in COSTS]
         tested.append(accuracy(train, test, COSTS[int(np.argmax(means))]))
     return np.array(tested)
 
@@ -67,13 +67,13 @@ def _together(x_ND: Features, label_N: np.ndarray, splits: list[Split]) -> np.nd
     """The same with all training sets solved at once: of each split the ten of the inner folds, then the whole."""
     problems: list[Split] = []
     for train, test in splits:
-        problems += [(train[fit], train[judge]) for fit, judge in FOLDS.split(train)]
+        problems += [(train[fit], train[test]) for fit, test in FOLDS.split(train)]
         problems.append((train, test))
     train_NP = np.zeros((len(label_N), len(problems)), np.float32)
     for p, (fit, _) in enumerate(problems):
         train_NP[fit, p] = 1
     hit_KNP = _decisions(x_ND, label_N, train_NP) == label_N[:, None]
-    accuracy_PK = np.array([hit_KNP[:, judge, p].mean(1) for p, (_, judge) in enumerate(problems)])
+    accuracy_PK = np.array([hit_KNP[:, test, p].mean(1) for p, (_, test) in enumerate(problems)])
     accuracy_SPK = accuracy_PK.reshape(len(splits), -1, len(COSTS))
     best_S = accuracy_SPK[:, :-1].mean(1).argmax(1)
     return accuracy_SPK[np.arange(len(splits)), -1, best_S]

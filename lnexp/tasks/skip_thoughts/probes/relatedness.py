@@ -1,4 +1,4 @@
-"""How related two sentences are, told from their vectors by a softmax regression on frozen features (SICK, paper 6.3).
+"""How related two sentences are, predicted from their vectors by a softmax regression (SICK, paper 6.3).
 
 Shapes: N pairs, D dimensions of a sentence vector, F = 2 D + 1 features, R = 5 grades, B pairs in a batch.
 """
@@ -19,8 +19,8 @@ from torch.optim.adam import adam
 GRADES = 5
 SHUFFLE = 1234  # the training pairs are shuffled once, by the seed of the authors' evaluation
 BATCH, EPOCHS_A_ROUND = 128, 100
-FASTER = 5  # times the authors' rate, and so many times fewer epochs: the same way in as many times fewer steps
-ROUNDS = 200  # at most, where it is to be fast: the development pairs may be told a little better for hundreds
+FASTER = 5  # times the authors' learning rate, and a fifth of their epochs
+ROUNDS = 200  # largest number of rounds of the fast fit; r on the development pairs may rise slightly for hundreds more
 RIDGES = [10 / 2**k for k in range(25)]
 
 
@@ -29,7 +29,7 @@ def relatedness_scores(
 ) -> dict[str, float]:
     """Correlations and mean squared error of predicted and true scores on the test pairs (paper 6.3).
 
-    A softmax regression from [|u - v|, u * v, 1] to soft labels is fitted to the training pairs, closer and closer. It stops as
+    A softmax regression from [|u - v|, u * v, 1] to soft labels is fitted to the training pairs successively. It stops as
     soon as Pearson's correlation on the development pairs does not rise, and the fit before counts. The score predicted is
     the mean grade.
 
@@ -39,7 +39,7 @@ def relatedness_scores(
         sizes: how many pairs are for training, development and test, in this order.
         how: the fits, one after the other. protocol: each after 100 more epochs of Adam, as the authors have it: seconds to
             many minutes. adam: each after 20 more of them at 5 times the rate, 200 fits at most. ridge: the exact ones under
-            ridges, each half as strong as the last. README.md beside this file has how near they come.
+            ridges, each half as strong as the last. README.md beside this file shows the agreement.
 
     Returns:
         pearson, spearman, mse.
@@ -73,7 +73,8 @@ def soft_labels(score_N: np.ndarray) -> np.ndarray:
 def _adam_rounds(x_NF: Tensor, target_NR: Tensor, faster: int = 1) -> Iterator[Tensor]:
     """The weights after each round, from zero weights, the pairs always in the same order.
 
-    Adam's steps are about as long as its rate, whatever the slope: a few at a higher rate lead where many at a lower one do.
+    The length of Adam's steps is about its learning rate, independent of the gradient's scale: few at a higher rate do the work
+    of many.
 
     A matrix of 5 rows is multiplied four times as fast as one of 5 columns. An optimizer's bookkeeping would take a third of the
     time, hence the function below it.
