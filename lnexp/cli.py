@@ -29,7 +29,7 @@ COMMANDS = {"--run", "--multirun", "--cfg", "--info", "--shell-completion"}
 
 
 def cli(main: Callable[[], None]) -> int:
-    """Call Hydra's main function. Returns 0, 2 after a mistake of the user, 130 after Ctrl-C or SIGTERM."""
+    """Call Hydra's main function. Returns 0, 2 after a mistake of the user, 130 when interrupted, 141 when nobody reads on."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us, not to Hydra's own printer
     overrides: list[str] = []
     try:
@@ -52,6 +52,8 @@ def cli(main: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         print("Stopped. The same command continues from the last checkpoint.", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        return script.unread()
     except Exception as error:
         if getattr(error, "printed", False):
             return 2

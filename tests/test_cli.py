@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import resource
 import subprocess
@@ -187,3 +188,13 @@ def test_slurm_is_offered() -> None:
     done = train("task=mnist", "hydra/launcher=submitit_slurm", "--cfg", "hydra")
     assert done.returncode == 0, done.stderr
     assert "SlurmLauncher" in done.stdout
+
+
+def test_output_that_nobody_reads_is_no_fault() -> None:
+    """`train.py --help | head`."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "train.py", "--help"]
+    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=paths.ROOT, timeout=300)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, "")

@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from lnexp import paths
 from lnexp.errors import UserError
@@ -26,6 +29,7 @@ POINTS = 100  # at most, of one curve
 DIGITS = 6  # significant digits of a value
 METRICS = ["id", "step", "epoch", "seconds", "cpu_seconds", "split", "metric", "value"]
 FACTS = ["id", "family", "status", "commit", "dirty", "machine", "device", "threads", "torch", "data_digest"]
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OmegaConfBaseException, YAMLError)
 OPTIONAL = ["cpu_seconds", "data_digest"]  # columns that older runs lack; not written where they are empty
 
 
@@ -81,8 +85,8 @@ def load(experiment: str, scale: str | None = None, results: str | Path = paths.
 def make_tables(results: str | Path = paths.RESULTS, scales: Iterable[str] = ("desk", "paper"), prune: bool = False) -> list[str]:
     """Bring the tables up to date with the finished runs on this disk.
 
-    Left out, with a line that says why: runs whose folder is not named after their stored configuration, and runs that differ
-    only in their seed but were trained on different data.
+    Left out, with a line that says why: runs whose files cannot be read, whose folder is not named after their stored
+    configuration, or that differ only in their seed but were trained on different data.
 
     Args:
         results: the folder that holds runs/ and tables/.
@@ -95,7 +99,12 @@ def make_tables(results: str | Path = paths.RESULTS, scales: Iterable[str] = ("d
     found: dict[str, list[tuple[dict[str, Any], pd.DataFrame]]] = {}
     lines = []
     for summary in sorted((Path(results) / "runs").glob("*/*/summary.json")):
-        facts, metrics = _read_run(summary.parent)
+        try:
+            facts, metrics = _read_run(summary.parent)
+        except UNREADABLE as error:
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            lines.append(f"{summary.parent}: its files cannot be read ({reason}): left out; remove it and run it again")
+            continue
         expected = facts.pop("digest")
         if not summary.parent.name.endswith(f"-{expected}"):
             lines.append(f"{summary.parent}: its config.yaml has the hash {expected}: left out; remove it and run it again")
@@ -156,12 +165,11 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
 
     The fact "digest" is the hash that the folder's name must end in.
     """
-    from omegaconf import DictConfig, OmegaConf
-
     from lnexp.identity import digest, identity
 
     cfg = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(cfg, DictConfig)
+    if not isinstance(cfg, DictConfig):
+        raise ValueError("config.yaml holds no keys")
     summary = json.loads((folder / "summary.json").read_text())
     starts = json.loads((folder / "env.json").read_text())
     values = identity(cfg)

@@ -171,6 +171,21 @@ def test_a_run_is_recorded_under_the_revision_that_it_stores(made: Path, tmp_pat
     assert (row["id"], row["revision"], row["family"]) == (renamed.name, 99, run_group(values))
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "env.json", "summary.json", "metrics.csv"])
+@pytest.mark.parametrize("text", ["", "[1", "{a: 1}", '{"a": 1}', "[1]", None])
+def test_a_run_whose_files_cannot_be_read_is_left_out(made: Path, tmp_path: Path, name: str, text: str | None) -> None:
+    whole, broken = copied_run(made, tmp_path, "bn-b4-s0"), copied_run(made, tmp_path, "ln-b4-s0")
+    if text is None:
+        (broken / name).unlink()
+    else:
+        (broken / name).write_text(text)
+    *lines, total = results.make_tables(tmp_path, ["smoke"])
+    assert total == "mnist: 1 runs, 1 of them from this disk"
+    assert all(line.startswith(f"{broken}: ") and line.endswith("left out; remove it and run it again") for line in lines)
+    assert len(lines) == (0 if (name, text) == ("summary.json", None) else 1)  # without a summary it is not finished
+    assert list(results.read("mnist", tmp_path)[0]["id"]) == [whole.name]
+
+
 def test_a_run_that_does_not_match_its_configuration_is_left_out(made: Path, tmp_path: Path) -> None:
     folder = copied_run(made, tmp_path)
     text = (folder / "config.yaml").read_text()
