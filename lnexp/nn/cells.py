@@ -29,7 +29,7 @@ from lnexp.nn.ops.autograd import without_autocast
 from lnexp.nn.ops.recurrent import cpu_step
 from lnexp.nn.ops.recurrent.interface import GATES, Cell, Stats, Weights
 from lnexp.nn.ops.recurrent.step import step
-from lnexp.nn.recurrent_parameters import DRAWN, norm_of
+from lnexp.nn.recurrent_parameters import DRAWN, norm_of, set_initial
 
 
 class CellOptions(TypedDict, total=False):
@@ -105,15 +105,7 @@ class _RecurrentCell(nn.Module):
                     self.get_parameter(name).copy_(value)
             elif name.startswith("bias") and self.bias:  # a norm without biases: later draws are those of other norms
                 cast(Tensor, self.weight_ih).new_empty(GATES[self.kind] * self.hidden_size).uniform_()
-        w = self.weights()
-        for bias in (w.bias_in, w.bias_c, *((w.bias_ih, w.bias_hh) if self.cell.gates_norm != "none" else ())):
-            if bias is not None:
-                bias.zero_()
-        for gain in (w.gain_ih, w.gain_hh, w.gain_c):
-            if gain is not None:
-                gain.fill_(self.norm.step_gain)
-        if w.bias_ih is not None and self.kind == "lstm":
-            w.bias_ih[self.hidden_size : 2 * self.hidden_size] += self.forget_bias
+        set_initial(self.weights(), self.cell, self.norm, self.forget_bias)
         if self.batch_steps is not None:
             self.batch_steps.reset_running_stats()
 

@@ -43,6 +43,18 @@ class Options(TypedDict, total=False):
     max_t: int | None
 
 
+def set_initial(w: Weights, cell: Cell, norm: Norm, forget_bias: float) -> None:
+    """Set what is not drawn, in place: biases that follow a norm to 0, gains to the norm's, and add the forget gate's bias."""
+    for bias in (w.bias_in, w.bias_c, *((w.bias_ih, w.bias_hh) if cell.gates_norm != "none" else ())):
+        if bias is not None:
+            bias.zero_()
+    for gain in (w.gain_ih, w.gain_hh, w.gain_c):
+        if gain is not None:
+            gain.fill_(norm.step_gain)
+    if w.bias_ih is not None and cell.kind == "lstm":
+        w.bias_ih.chunk(GATES["lstm"])[1].add_(forget_bias)
+
+
 class RecurrentParameters(nn.Module):
     """The parameters of a stack of recurrent layers of one kind of cell, in one or both directions.
 
@@ -170,15 +182,7 @@ class RecurrentParameters(nn.Module):
                 elif field.startswith("bias") and self.bias:  # a norm without biases: later draws are those of other norms
                     getattr(self, f"weight_ih_{name}").new_empty(GATES[self.kind] * self.hidden_size).uniform_()
         for name in self.names():
-            w = self.weights(name)
-            for bias in (w.bias_in, w.bias_c, *((w.bias_ih, w.bias_hh) if self.cell.gates_norm != "none" else ())):
-                if bias is not None:
-                    bias.zero_()
-            for gain in (w.gain_ih, w.gain_hh, w.gain_c):
-                if gain is not None:
-                    gain.fill_(self.norm.step_gain)
-            if w.bias_ih is not None and self.kind == "lstm":
-                w.bias_ih[self.hidden_size : 2 * self.hidden_size] += self.forget_bias
+            set_initial(self.weights(name), self.cell, self.norm, self.forget_bias)
         for module in self.modules():
             if isinstance(module, BatchSteps):
                 module.reset_running_stats()
