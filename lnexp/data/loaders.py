@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lnexp.data import mnist, sentence_eval
+from lnexp.data import binarized, mnist, sentence_eval
 from lnexp.data.captions import caption_set
 from lnexp.data.cloze import cloze_set
 from lnexp.data.prose import documents
@@ -18,6 +18,7 @@ from lnexp.errors import unknown
 
 LOADERS: dict[str, ModuleType] = {
     **dict.fromkeys(mnist.SOURCES, mnist),
+    **dict.fromkeys(binarized.SOURCES, binarized),
     "emoji": caption_set,
     "karpathy": caption_set,
     "coco": caption_set,
