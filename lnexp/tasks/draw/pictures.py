@@ -75,12 +75,15 @@ def shade(pixels_D: Tensor, side: int, scale: int) -> PIL.Image.Image:
 
 
 def outline(image: PIL.Image.Image, numbers: Tensor, n: int, side: int, colour: tuple[int, int, int]) -> None:
-    """Draw a window: a rectangle through the centres of its outer filters, one standard deviation further out."""
+    """Draw a window: a rectangle through the centres of its outer filters, one standard deviation further out.
+
+    A filter at i is over the middle of pixel i.
+    """
     y, x, log_delta, log_sigma2, _ = numbers.double().clamp(-20, 20).tolist()
     half = np.exp(log_delta) * (side - 1) / 2 + np.exp(log_sigma2 / 2)
     scale, last = image.width / side, image.width - 1
     centre = [(v + 1) / 2 * side for v in (x, y)]
-    low, high = ([float(np.clip((v + sign * half) * scale, 0, last)) for v in centre] for sign in (-1, 1))
+    low, high = ([float(np.clip((v + sign * half + 0.5) * scale, 0, last)) for v in centre] for sign in (-1, 1))
     PIL.ImageDraw.Draw(image).rectangle((*low, *high), outline=colour)
 
 

@@ -50,8 +50,6 @@ class DRAW(Task):
     curves = (
         Curve("valid/bound", "validation bound (nats)", "lower", "extension"),
         Curve("test/bound", "test variational bound (nats)", "lower", "Figure 4"),
-        Curve("test/reconstruction", "test reconstruction (nats)", "lower", "extension"),
-        Curve("test/kl", "test KL (nats)", "lower", "extension"),
     )
     differences = (
         "The paper gives neither the number of latent variables nor the sizes of the windows nor clipping: 100, 2 x 2 and 5 x 5 "

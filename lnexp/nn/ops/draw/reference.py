@@ -115,8 +115,8 @@ def filters(numbers: Tensor, n: int, side: int) -> tuple[Tensor, Tensor, Tensor]
     Args:
         numbers: [B, 5] centre y, centre x, log delta, log sigma^2, log gamma.
     """
-    centre_B21, pixel_S = (numbers[:, :2, None] + 1) / 2 * side, torch.arange(side, device=numbers.device)
-    offset_N = (torch.arange(n, device=numbers.device) - n / 2 + 0.5) * ((side - 1) / max(1, n - 1))
+    centre_B21, pixel_S = (numbers[:, :2, None] + 1) / 2 * side, torch.arange(side).to(numbers)
+    offset_N = (torch.arange(n).to(numbers) - n / 2 + 0.5) * ((side - 1) / max(1, n - 1))
     mean_B2N = centre_B21 + numbers[:, 2, None, None].exp() * offset_N
     half_precision_B = 0.5 * (-numbers[:, 3, None, None, None]).exp()
     f_B2NS = (-((pixel_S - mean_B2N[..., None]).square()) * half_precision_B).exp()
