@@ -1,6 +1,6 @@
 """Speed of DRAW against the same model written plainly in torch: milliseconds for a loss and its gradients.
 
-Each column takes turns; medians over rounds, ratios within a round. With one thread the clock is the processor's, with several the
+Columns take turns; medians over rounds, ratios within a round. With one thread the clock is the processor's, with several the
 wall's. No data are needed.
 """
 
@@ -87,7 +87,9 @@ def main() -> None:
                 NORMS[norm](), windows=WINDOWS, glimpses=glimpses, latents=latents, hidden_size=hidden_size,
                 placement="cell_only", start="wide",
             )  # fmt: skip
-            rounds = [[seconds(loss, net, x_BD, noise_TBZ) for loss in (our_loss, plain_loss)] for _ in range(arguments.rounds + 1)]
+            rounds = [
+                [seconds(loss, net, x_BD, noise_TBZ) for loss in (our_loss, plain_loss)] for _ in range(arguments.rounds + 1)
+            ]
             ours, plain = (statistics.median(r[k] for r in rounds[1:]) for k in (0, 1))
             ratio = statistics.median(r[1] / r[0] for r in rounds[1:])
             named = f"{size}: T {glimpses}, H {hidden_size}, Z {latents}"

@@ -249,7 +249,10 @@ def test_sizes_that_do_not_fit_are_named(name: str, wrong: tuple[int, ...]) -> N
     net = network()
     x_BD, noise_TBZ = batch(net)
     inputs = net.inputs(x_BD, noise_TBZ)._replace(**{name: torch.zeros(wrong, dtype=torch.float64)})
-    said = {"x_BD": r"x_BD.shape=\(4, 783\): must be \(4, 784\)", "noise_TBZ": r"decoder.weight_ih.shape=\(36, 5\): must be \(36, 6\)"}
+    said = {
+        "x_BD": r"x_BD.shape=\(4, 783\): must be \(4, 784\)",
+        "noise_TBZ": r"decoder.weight_ih.shape=\(36, 5\): must be \(36, 6\)",
+    }
     with pytest.raises(ValueError, match=said[name]):
         cpu.launch(inputs)
 

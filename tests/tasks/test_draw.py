@@ -108,7 +108,9 @@ def test_eval_examples_are_spread_over_the_split(smoke_of: dict[str, list[str]])
 @pytest.mark.parametrize("norm", ["none", "wn", "ln"])
 def test_starts(norm: str, smoke_of: dict[str, list[str]]) -> None:
     """wide is uniform and five biases; released is N(0, 0.01) and zeros."""
-    models = {start: task_and_model(smoke_of, norm, f"task.start={start}", "task.hidden_size=64")[1] for start in ("wide", "uniform")}
+    models = {
+        start: task_and_model(smoke_of, norm, f"task.start={start}", "task.hidden_size=64")[1] for start in ("wide", "uniform")
+    }
     difference_A = (models["wide"].attention.bias - models["uniform"].attention.bias).detach()
     expected_A = torch.zeros(35)
     expected_A[[3, 33]], expected_A[32], expected_A[4] = WIDE["log_sigma2"], WIDE["read_log_delta"], WIDE["write_log_gamma"]

@@ -1,7 +1,7 @@
 """Binarised MNIST with DRAW (section 6.4, Figure 4).
 
-fig4_larochelle is on the paper's data, each norm at its own rate (from fig4_larochelle_rates, by validation on trial seeds); fig4 is
-smaller, on the embedded digits, with one rate for all norms. 390 updates are an epoch, so that shares of updates are shares of
+fig4_larochelle is on the paper's data, each norm at its own rate (from fig4_larochelle_rates, by validation on trial seeds).
+fig4 is smaller, on the embedded digits, with one rate for all norms. 390 updates are an epoch: shares of updates are shares of
 epochs.
 """
 
@@ -90,7 +90,8 @@ CLAIMS = (
     Claim(
         "6.4d-desk",
         "extension of section 6.4",
-        "A small DRAW on the embedded digits: layer normalisation needs fewer updates than weight normalisation to an equal bound.",
+        "A small DRAW on the embedded digits: layer normalisation needs fewer updates to an equal bound than weight "
+        "normalisation.",
         "fig4",
         Faster("test/bound", "lower"),
         LN_WN,
@@ -112,8 +113,8 @@ CLAIMS = (
     Claim(
         "6.4-start",
         "extension of section 6.4",
-        "From the start of public code, layer normalisation loses less of its final bound than no normalisation: part of its lead "
-        "is repair of that start.",
+        "From the start of public code, layer normalisation loses less of its final bound than no normalisation: part of "
+        "its lead is repair of that start.",
         "fig4_start",
         LosesLess("test/bound", "lower"),
         tuple(arm(norm, 128, **{"task.start": start}) for norm in ("ln", "none") for start in ("released", "wide")),

@@ -61,7 +61,8 @@ class DrawNet(nn.Module):
             self._released_start()
         elif start == "wide":
             self._wide_start()
-        self.posterior, self.attention = norm.weight(self.posterior), norm.weight(self.attention)
+        for layer in (self.posterior, self.attention):
+            norm.weight(layer)
 
     @torch.no_grad()
     def _released_start(self) -> None:

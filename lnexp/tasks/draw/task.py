@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +35,7 @@ class DRAW(Task):
         latents: number of latent variables of a glimpse (Gregor et al.: 100).
         read_size: side of the window that is read (Gregor et al.: 2).
         write_size: side of the window that is written (Gregor et al.: 5).
-        placement: where the norm stands in the LSTMs: cell_only (paper: on the cell's output) | all_gates | per_gate | bias_inside.
+        placement: where the norm stands in the LSTMs: cell_only (paper: the cell's output) | all_gates | per_gate | bias_inside.
         start: initial values: wide | uniform | released, see `lnexp.tasks.draw.model`.
         importance_samples: samples for each test image of the importance-weighted bound at the end; null: none.
         eval_examples: number of images, evenly spaced, that are used of the validation and of the test set; null: all.
@@ -63,8 +62,8 @@ class DRAW(Task):
         "The authors' Torch code adds 1e-5 to the standard deviation; here it is added to the variance, inside the root.",
         "At desk scale there are 10 glimpses, 128 units and 50 latent variables, and runs end after 5,000 updates (13 epochs); "
         "the paper: 64, 256 and 200 epochs.",
-        "At desk scale the digits are those of a published package, drawn once by Bernoulli from the grey values: the construction "
-        "of the paper's set (data=binarized_mnist), not the same draw.",
+        "At desk scale the digits are those of a published package, drawn once by Bernoulli from the grey values: the "
+        "construction of the paper's set (data=binarized_mnist), not the same draw.",
         "The bound is computed with one latent sample for each image; the paper does not say how many.",
         "The last incomplete batch of an epoch is dropped (80 of 50,000 digits at batch 128, other ones in each epoch).",
     )

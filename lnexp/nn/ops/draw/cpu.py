@@ -1,4 +1,4 @@
-"""DRAW as one compiled call in each direction. Equal to `reference` to rounding; no memory is taken inside the loop over glimpses.
+"""DRAW as one compiled call in each direction. Equal to `reference` to rounding. The loop over glimpses takes no memory.
 
 Shapes: those of `interface`; G = 4 H.
 """
@@ -75,7 +75,8 @@ def fits(inputs: Inputs) -> bool:
 def launch(inputs: Inputs) -> Output:
     """Run what `fits`. Differentiable to any order: `reference` gives derivatives of order two and higher."""
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs.tensors):
-        return Output(*Glimpses.apply(inputs.without_tensors(), *inputs.tensors), None)
+        canvas_BD, posterior_TBP = Glimpses.apply(inputs.without_tensors(), *inputs.tensors)
+        return Output(canvas_BD, posterior_TBP, None)
     canvas_BD, posterior_TBP, _ = forward(inputs, keep=False)
     return Output(canvas_BD, posterior_TBP, None)
 

@@ -1,8 +1,8 @@
 """What every implementation of DRAW takes and returns: a whole sequence of glimpses (Gregor et al. 2015; paper section 6.4).
 
-Shapes: T glimpses, B batch, S side of an image, D = S * S pixels, H hidden, Z latents, P = 2 Z parameters of the posterior (means,
-then logarithms of standard deviations), R side of the read window, W side of the write window, A = 10 + W * W numbers of the
-attention: five of the write window, the patch that is written, five of the read window.
+Shapes: T glimpses, B batch, S side of an image, D = S * S pixels, H hidden, Z latents, P = 2 Z parameters of the posterior
+(means, then logarithms of standard deviations), R side of the read window, W side of the write window, A = 10 + W * W numbers
+of the attention: five of the write window, the patch that is written, five of the read window.
 """
 
 from __future__ import annotations
@@ -88,7 +88,12 @@ class Inputs(NamedTuple):
     def with_tensors(self, *tensors: Any) -> Inputs:
         """The same run on other tensors, in the order of `tensors`."""
         n = len(Weights._fields)
-        (x_BD, noise_TBZ), encoder, decoder, maps = tensors[:2], tensors[2 : 2 + n], tensors[2 + n : 2 + 2 * n], tensors[2 + 2 * n :]
+        (x_BD, noise_TBZ), encoder, decoder, maps = (
+            tensors[:2],
+            tensors[2 : 2 + n],
+            tensors[2 + n : 2 + 2 * n],
+            tensors[2 + 2 * n :],
+        )
         return self._replace(
             x_BD=x_BD, noise_TBZ=noise_TBZ, encoder=Weights(*encoder), decoder=Weights(*decoder), maps=Maps(*maps)
         )
