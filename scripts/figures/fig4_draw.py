@@ -69,7 +69,7 @@ def limits(ax: plt.Axes, frame: pd.DataFrame) -> None:
 
 def sizes(frame: pd.DataFrame) -> str:
     first = frame.iloc[0]
-    return f"{first['task.glimpses']:g} glimpses, {first['task.hidden_size']:g} units, {frame['epochs'].max():.0f} epochs"
+    return f"{first['task.glimpses']:g} glimpses, {first['task.hidden_size']:g} units, {frame['epochs'].max():.3g} epochs"
 
 
 def one_rate(frame: pd.DataFrame) -> bool:
