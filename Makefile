@@ -56,6 +56,7 @@ bench: setup  ## Measure trainer, recurrent layers and whole models against plai
 	$(PY) scripts/bench/trainer.py
 	$(PY) scripts/bench/recurrent.py
 	$(PY) scripts/bench/order_violations.py
+	$(PY) scripts/bench/draw.py
 	for norm in none bn ln; do $(PY) scripts/bench/tasks.py question_answering norm=$$norm; done
 	$(PY) scripts/bench/tasks.py skip_thoughts
 

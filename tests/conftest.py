@@ -125,8 +125,30 @@ def storied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def write_amat(path: Path, pixels: np.ndarray) -> None:
+    """A text file of zeros and ones, gzipped as the binarised digits are distributed."""
+    lines = (" ".join(map(str, row)) + " \n" for row in pixels)
+    path.with_name(path.name + ".gz").write_bytes(gzip.compress("".join(lines).encode()))
+
+
+@pytest.fixture(scope="session")
+def binary_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of binarised images: 400 + 100 + 100 pictures of one of ten rectangles each, with a little noise."""
+    folder = tmp_path_factory.mktemp("binary_digits")
+    random = np.random.default_rng(0)
+    shapes = np.zeros((10, 28, 28), np.uint8)
+    for k, shape in enumerate(shapes):
+        shape[4 + k : 12 + k, 6 : 12 + k] = 1
+    for split, n in (("train", 400), ("valid", 100), ("test", 100)):
+        noise = random.random((n, 28, 28)) < 0.01
+        write_amat(folder / f"binarized_mnist_{split}.amat", (shapes[random.integers(0, 10, n)] ^ noise).reshape(n, -1))
+    return folder
+
+
 @pytest.fixture
-def smoke_of(digits: Path, captioned: Path, asked: Path, storied: Path, tmp_path: Path) -> dict[str, list[str]]:
+def smoke_of(
+    digits: Path, captioned: Path, asked: Path, storied: Path, binary_digits: Path, tmp_path: Path
+) -> dict[str, list[str]]:
     """For each task, overrides of a run that takes a second, writes into a folder of the test's own, and needs no network."""
     common = ["scale=smoke", f"results_dir={tmp_path}/results", f"data_dir={tmp_path}"]
     idx = ["data=idx", f"data.root={digits}"]
@@ -138,6 +160,7 @@ def smoke_of(digits: Path, captioned: Path, asked: Path, storied: Path, tmp_path
         "order_embeddings": ["task=order_embeddings", "data=karpathy", "data.set=tiny", f"data.root={captioned}", *common],
         "question_answering": ["task=question_answering", "data=cnn", f"data.root={asked}", *common],
         "skip_thoughts": ["task=skip_thoughts", "data=books", "data.set=tales", f"data.root={storied}", *common],
+        "draw": ["task=draw", "data=binarized_mnist", f"data.root={binary_digits}", *common],
     }
 
 

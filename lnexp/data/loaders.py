@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lnexp.data import mnist, sentence_eval
+from lnexp.data import binarized, mnist, sentence_eval
 from lnexp.data.captions import caption_set
 from lnexp.data.cloze import cloze_set
 from lnexp.data.images import image_folder
@@ -19,6 +19,7 @@ from lnexp.errors import unknown
 
 LOADERS: dict[str, ModuleType] = {
     **dict.fromkeys(mnist.SOURCES, mnist),
+    **dict.fromkeys(binarized.SOURCES, binarized),
     "emoji": caption_set,
     "karpathy": caption_set,
     "coco": caption_set,

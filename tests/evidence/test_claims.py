@@ -37,7 +37,7 @@ TO_COME = {
     "fig3_month",
     "fig3_conditioned",
     "fig3_long",
-    "fig4",
+    "fig4_larochelle",
     "fig5",
     "fig6_full",
     "convnet",

@@ -1,6 +1,7 @@
 // The functions that Python calls. One library, plain C names, nothing of torch's: cpu_call.py and
 // order_violations_cpu.py hand over the addresses.
 #include "batch_lstm.h"
+#include "draw.h"
 #include "gru.h"
 #include "lstm.h"
 #include "order.h"
@@ -41,6 +42,21 @@ template <class T> int64_t packed_size(const Call<T>& call) {
     dispatch(call, [&](auto* cell) { size = Packed<T, std::remove_pointer_t<decltype(cell)>>::size(call); });
     return size;
 }
+
+#define DRAW_PASS(name)                                                                                       \
+    template <class T> int name##_call(const Draw<T>* call) {                                               \
+        try {                                                                                               \
+            dispatch_draw(*call, [&](auto* cell) { name<T, std::remove_pointer_t<decltype(cell)>>(*call); }); \
+            return 0;                                                                                       \
+        } catch (const std::bad_alloc&) {                                                                   \
+            return 1;                                                                                       \
+        }                                                                                                   \
+    }                                                                                                       \
+    extern "C" int name##_float32(const Draw<float>* call) { return name##_call(call); }                    \
+    extern "C" int name##_float64(const Draw<double>* call) { return name##_call(call); }
+
+DRAW_PASS(draw_forward)
+DRAW_PASS(draw_backward)
 
 extern "C" {
 int64_t packed_size_float32(const Call<float>* call) { return packed_size(*call); }
