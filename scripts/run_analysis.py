@@ -21,6 +21,7 @@ from lnexp.analysis import ANALYSES, Run, table_of
 from lnexp.errors import check_choice
 from lnexp.evidence.catalog import analysis_group
 from lnexp.evidence.tables import METRICS, add
+from lnexp.identity import digest
 from lnexp.nn import NORMS
 from lnexp.script import script
 
@@ -66,9 +67,8 @@ def measure(name: str, norm: str, seed: int) -> list[tuple[dict[str, Any], pd.Da
 
 def entry(name: str, norm: str, seed: int, group: str, run: Run) -> tuple[dict[str, Any], pd.DataFrame]:
     """One run in the form of `lnexp.evidence.tables.add`."""
-    parts = [norm, *(f"{key}{value:g}" if isinstance(value, float) else str(value) for key, value in run.facts.items())]
     facts = {
-        "id": "-".join([*parts, f"s{seed}", group]),
+        "id": f"{norm}-s{seed}-{digest({'group': group, **run.facts})}",
         "family": group,
         "status": "finished" if all(math.isfinite(value) for _, _, value in run.values) else "not finite",
         "machine": provenance.processor(),
