@@ -6,9 +6,11 @@ Shapes: T time, B batch, I input, H hidden, K states of a layer (1; LSTM 2: h an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev
 
 from lnexp.nn import GRU, LSTM, RNN
 
@@ -41,11 +43,11 @@ def through_time(
     stops = sorted(wanted | set(range(0, steps, CHUNK)))
     states = {0: start}
     with torch.no_grad():
-        for a, b in zip(stops, stops[1:], strict=False):
+        for a, b in pairwise(stops):
             states[b] = advance(layer, x_TBI[a:b], states[a])
     sizes = {length: log10(torch.cat(states[length]).square().mean().sqrt()) for length in lengths}
     gradient, total, growth = [g / size(direction) for g in direction], 0.0, dict[int, float]()
-    for a, b in reversed(list(zip(stops, stops[1:], strict=False))):
+    for a, b in reversed(list(pairwise(stops))):
         inputs = [s.detach().requires_grad_() for s in states[a]]
         gradient = list(torch.autograd.grad(advance(layer, x_TBI[a:b], inputs), inputs, gradient))
         norm = size(gradient)
@@ -58,10 +60,25 @@ def through_time(
 
 def step_jacobian(layer: RNN | LSTM | GRU, x_BI: Tensor, states: States) -> Tensor:
     """d states' / d states [S, S] of one step, all cases together, since batch normalisation ties them."""
-    inputs = [s.detach().requires_grad_() for s in states]
-    after = torch.cat([s.flatten() for s in advance(layer, x_BI[None], inputs)])
-    rows = [torch.autograd.grad(one, inputs, retain_graph=True) for one in after]
-    return torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
+    step = Step(layer)
+
+    def after(*states: Tensor) -> Tensor:
+        buffers = {name: buffer.clone() for name, buffer in step.named_buffers()}  # the layer's statistics stay as they are
+        return functional_call(step, buffers, (x_BI, *states))
+
+    blocks = jacrev(after, argnums=tuple(range(len(states))))(*states)
+    return torch.cat([block.flatten(1) for block in blocks], dim=1)
+
+
+class Step(nn.Module):
+    """One step of a layer, as a module: (x_BI, *states) -> all new states [S]."""
+
+    def __init__(self, layer: RNN | LSTM | GRU) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x_BI: Tensor, *states: Tensor) -> Tensor:
+        return torch.cat([s.flatten() for s in advance(self.layer, x_BI[None], list(states))])
 
 
 def size(tensors: Sequence[Tensor]) -> Tensor:

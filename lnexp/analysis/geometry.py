@@ -1,6 +1,6 @@
 """The geometry of the parameters of a normalised generalised linear model (section 5.2), for any norm.
 
-Four parts, each a run of its own, told apart by the column "part":
+Four parts, each a run of its own, distinguished by the column "part":
 
 - "matrix": the Fisher information by automatic differentiation and by equation (13), and what (13) leaves out;
 - "curvature": blocks of the Fisher information as weight vectors grow (section 5.2.2);
@@ -145,7 +145,11 @@ def gains(
     direction_N = torch.randn(len(layer.weight_ND), generator=generator(seed, "gains"), dtype=torch.float64)
     found: dict[str, list[tuple[int, str, float]]] = {output: [] for output in OUTPUTS}
     drawn = layer.weight_ND.detach().clone()
-    factors = [("input", 1.0), *(("input", s) for s in input_scales if s != 1), *(("weight", float(m)) for m in multiples if m != 1)]
+    factors = [
+        ("input", 1.0),
+        *(("input", s) for s in input_scales if s != 1),
+        *(("weight", float(m)) for m in multiples if m != 1),
+    ]
     first: dict[str, float] = {}
     changes: dict[str, dict[str, float]] = {output: {"input": 0.0, "weight": 0.0} for output in OUTPUTS}
     for what, factor in factors:
@@ -165,7 +169,10 @@ def gains(
     with torch.no_grad():
         layer.weight_ND.copy_(drawn)
     for output, of in changes.items():
-        found[output] += [(1, "geometry/gain_metric_change", max(of.values())), (1, "geometry/gain_metric_input_change", of["input"])]
+        found[output] += [
+            (1, "geometry/gain_metric_change", max(of.values())),
+            (1, "geometry/gain_metric_input_change", of["input"]),
+        ]
     return found
 
 

@@ -59,7 +59,9 @@ class Layer(nn.Module):
     @property
     def gain_N(self) -> nn.Parameter | None:
         weight_ND = self.weight_ND
-        gains = [p for name, p in self.named_parameters() if p is not weight_ND and "bias" not in name and p.numel() == len(weight_ND)]
+        gains = [
+            p for name, p in self.named_parameters() if p is not weight_ND and "bias" not in name and p.numel() == len(weight_ND)
+        ]
         return gains[0] if gains else None
 
     @property

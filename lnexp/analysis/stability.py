@@ -1,7 +1,7 @@
 """Hidden-to-hidden dynamics of RNN, LSTM and GRU over recurrent scales, untrained and trained, for any norm (section 3.1).
 
-Each block of W_hh starts as a random orthogonal matrix times the recurrent scale, as in the authors' code, where the scale is 1. The
-trained nets have learned the adding problem for some updates from there. Parts, told apart by the column "part":
+Each block of W_hh starts as a random orthogonal matrix times the recurrent scale, which is 1 in the authors' code. The trained
+nets have learned the adding problem for some updates from there. Parts, distinguished by the column "part":
 
 - "trajectory": the size of the states after 1 to 2,000 steps and of the gradient back through as many, for one recurrent scale;
   singular values of the Jacobian of a step;
@@ -102,7 +102,7 @@ def singular_values(layer: Layer, seed: int, cases: int, steps: int) -> list[tup
     x_TBI = adding(steps + 1, cases, generator(seed, "stability", "jacobian"))[0].double()
     with torch.no_grad():
         reached = advance(layer, x_TBI[:-1], states(layer, seed, cases, "start", 0.1))
-    found = torch.linalg.svdvals(step_jacobian(layer, x_TBI[-1], reached))
+    found = torch.linalg.svdvals(step_jacobian(layer, x_TBI[-1], reached).detach())
     return [(1, "jacobian/largest", float(found[0])), (1, "jacobian/median", float(found.median()))]
 
 
@@ -120,7 +120,7 @@ def zero_inputs(layer: Layer, seed: int, cases: int, steps: Sequence[int]) -> li
 def train(
     layer: Layer, seed: int, length: int, cases: int, updates: int, rate: float, clip: float
 ) -> list[tuple[int, str, float]]:
-    """Train the layer, with a linear output, on the adding problem by Adam. Returns the mean squared error of its first and last tenth."""
+    """Train the layer, with a linear output, on the adding problem by Adam; mean squared error of first and last tenth."""
     with set_aside(seed, "stability", "output"):
         output = nn.Linear(layer.hidden_size, 1).double()
     parameters = [*layer.parameters(), *output.parameters()]

@@ -136,18 +136,17 @@ def cell_deviations(
     x_BTD, h_BN, c_BN = random.normal(cases, steps, features), random.normal(cases, units), random.normal(cases, units)
 
     def output(x_BTD: Tensor) -> Tensor:
-        state = (h_BN, c_BN) if kind == "lstm" else h_BN
+        states = [h_BN, c_BN] if kind == "lstm" else [h_BN]
         for t in range(steps):
-            state = cell(x_BTD[:, t], state, t=t)
-        return state[0] if kind == "lstm" else state
+            after = cell(x_BTD[:, t], tuple(states) if kind == "lstm" else states[0], t=t)
+            states = [after] if isinstance(after, Tensor) else list(after)
+        return states[0]
 
     return deviations(output, x_BTD, matrices, random)
 
 
 @torch.no_grad()
-def deviations(
-    output: Callable[[Tensor], Tensor], x: Tensor, matrices: list[nn.Parameter], random: Draws
-) -> dict[str, float]:
+def deviations(output: Callable[[Tensor], Tensor], x: Tensor, matrices: list[nn.Parameter], random: Draws) -> dict[str, float]:
     """The largest change of the output, in units of the largest output, under each transformation.
 
     Args:

@@ -1,4 +1,4 @@
-"""Figures of section 5.2: the Fisher information of a normalised model, its curvature, and the angle an update turns weights by."""
+"""Figures of section 5.2: the Fisher information of a normalised model, its curvature, and angles turned by updates."""
 
 from typing import Any
 
@@ -56,9 +56,10 @@ def draw_fisher(frame: pd.DataFrame) -> plt.Figure:
         figure,
         frame,
         "Fisher information of a normalised model, and what equation (13) leaves out",
-        "Above: layer norm, softmax of 3 units with 2 inputs; rows and columns are unit by unit two weights, bias and gain, on a logarithmic scale of colours. (13) "
-        "differentiates each output by its own unit's weights; layer norm ties all units. Below: the share that it leaves out, in "
-        "the Frobenius norm, mean of five draws. It is 0 where mu and sigma of a unit depend on that unit's weights alone.",
+        "Above: layer norm, softmax of 3 units with 2 inputs; rows and columns are unit by unit two weights, bias and gain, "
+        "on a logarithmic scale of colours. (13) differentiates each output by its own unit's weights; layer norm ties all "
+        "units. Below: the share that it leaves out, in the Frobenius norm, mean of five draws. It is 0 where mu and sigma "
+        "of a unit depend on that unit's weights alone.",
         lines=False,
     )
 
@@ -96,9 +97,9 @@ def draw_curvature(frame: pd.DataFrame) -> plt.Figure:
         figure,
         frame,
         "Curvature as weight vectors grow: the effective learning rate falls",
-        "Blocks of one unit in the Fisher information of a softmax of 6 units, mean of five draws. When all weight vectors double, the "
-        "block of w with itself falls to 1/4, the mixed ones to 1/2, where the output is invariant to the scale. When one vector "
-        "grows alone, layer norm shares its growth among all units.",
+        "Blocks of one unit in the Fisher information of a softmax of 6 units, mean of five draws. When all weight vectors "
+        "double, the block of w with itself falls to 1/4, the mixed ones to 1/2, where the output is invariant to the "
+        "scale. When one vector grows alone, layer norm shares its growth among all units.",
         lines=False,
     )
 
@@ -107,9 +108,6 @@ def draw_gains(frame: pd.DataFrame) -> plt.Figure:
     """The metric along the gains over the scale of the inputs, a panel for each output."""
     frame = frame[(frame["part"] == "gains") & frame["metric"].str.match(r"input/[0-9.]+$")]
     frame = frame.assign(input_scale=frame["metric"].str.removeprefix("input/").astype(float))
-    frame = pd.concat([frame, frame.drop_duplicates("id").assign(input_scale=1.0, value=1.0)]).drop_duplicates(
-        ["id", "input_scale"]
-    )
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 3.2), sharey=True)
     for ax, (output, name) in zip(axes, OUTPUTS.items(), strict=True):
         rows = frame[frame["output"] == output]
@@ -125,9 +123,9 @@ def draw_gains(frame: pd.DataFrame) -> plt.Figure:
         figure,
         frame,
         "Equations (32) to (35): the metric along the gains under re-scaled inputs",
-        "d' M d for a drawn direction d of the gains, in units of its value at scale 1, mean of five draws. Without gains: the step "
-        "along w / |w| (35). A metric that does not depend on the scale of the inputs makes learning gains robust to it. With "
-        "Bernoulli and softmax outputs the covariance changes, too, and lowers the curves that rise.",
+        "d' M d for a drawn direction d of the gains, in units of its value at scale 1, mean of five draws. Without gains: "
+        "the step along w / |w| (35). A metric that does not depend on the scale of the inputs makes learning gains robust "
+        "to it. With Bernoulli and softmax outputs the covariance changes, too, and lowers the curves that rise.",
         lines=False,
     )
 
@@ -165,9 +163,9 @@ def draw_training(frame: pd.DataFrame) -> plt.Figure:
         figure,
         frame,
         "Implicit early stopping: the longer a weight vector, the less an update turns it",
-        "A hidden layer of 32 units on 8 x 8 digits, plain gradient descent at a rate of 0.1; means over units, 20 updates, and five "
-        "seeds. Where the output is invariant to the scale of the weights, gradients are orthogonal to them: weights that start "
-        "short are stretched by each update until the angle is small.",
+        "A hidden layer of 32 units on 8 x 8 digits, plain gradient descent at a rate of 0.1; means over units, 20 updates, "
+        "and five seeds. Where the output is invariant to the scale of the weights, gradients are orthogonal to them: "
+        "weights that start short are stretched by each update until the angle is small.",
         lines=False,
     )
 

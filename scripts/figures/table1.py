@@ -52,8 +52,10 @@ def entries(frame: pd.DataFrame) -> str:
             row.append(f"{entry}; ours: {ours} ({cell_text(largest, smallest, invariant)}){agrees}")
         rows.append(row)
     head = ["norm", *(heading.replace("\n", " ") for heading, _ in COLUMNS.values())]
-    caption = "Change of the output, largest (smallest) of all draws and seeds, in units of the largest output; float64, eps = 1e-30."
-    return f"{markdown(head, rows)}\n{caption} \"-\": the paper has no entry.\n"
+    caption = (
+        "Change of the output, largest (smallest) of all draws and seeds, in units of the largest output; float64, eps = 1e-30."
+    )
+    return f'{markdown(head, rows)}\n{caption} "-": the paper has no entry.\n'
 
 
 def paint(ax: plt.Axes, cells: dict[str, list[tuple[float, float, float]]], paper: dict[str, list[str]]) -> None:
@@ -125,8 +127,8 @@ def draw_cells(frame: pd.DataFrame) -> plt.Figure:
         figure,
         frame[frame["layer"] != "dense"],
         "Table 1 for recurrent cells: the hidden state after four steps",
-        "Both weight matrices are transformed together; the data are the inputs of all steps; initial states are drawn and stay as "
-        "they are. A plain RNN normalises the sum of both terms, LSTM and GRU each term by itself: so under layer "
+        "Both weight matrices are transformed together; the data are the inputs of all steps; initial states are drawn and "
+        "stay as they are. A plain RNN normalises the sum of both terms, LSTM and GRU each term by itself: so under layer "
         "normalisation these do not change when the inputs are re-scaled, and the plain RNN does. Colours as in Table 1.",
         lines=False,
     )
