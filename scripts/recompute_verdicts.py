@@ -173,6 +173,8 @@ def effects(definition: dict, runs: pd.DataFrame, measured: pd.DataFrame) -> tup
             found_here = np.array([])
         if "data_digest" in compared and compared["data_digest"].dropna().nunique() > 1:
             found_here = np.array([])
+        if compared["dirty"].astype(str).str.contains("True").any():
+            found_here = np.array([])
         here = found_here, bounds.pop() if len(bounds) == 1 else 0
         if len(found_here) == len(definition["seeds"]):
             return here

@@ -156,6 +156,7 @@ def smoke_of(
         **{task: [f"task={task}", *common] for task in TASKS},  # tasks without a data set
         "mnist": ["task=mnist", *idx, *common],
         "permuted_mnist": ["task=permuted_mnist", *idx, *common],
+        "convnet": ["task=convnet", *idx, *common],
         "order_embeddings": ["task=order_embeddings", "data=karpathy", "data.set=tiny", f"data.root={captioned}", *common],
         "question_answering": ["task=question_answering", "data=cnn", f"data.root={asked}", *common],
         "skip_thoughts": ["task=skip_thoughts", "data=books", "data.set=tales", f"data.root={storied}", *common],

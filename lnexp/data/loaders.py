@@ -10,6 +10,7 @@ from typing import Any
 from lnexp.data import binarized, mnist, sentence_eval
 from lnexp.data.captions import caption_set
 from lnexp.data.cloze import cloze_set
+from lnexp.data.images import image_folder
 from lnexp.data.prose import documents
 from lnexp.data.sources import Fingerprint, safe_name, user_path
 from lnexp.data.sources import fingerprint as fingerprint_of
@@ -24,6 +25,7 @@ LOADERS: dict[str, ModuleType] = {
     "coco": caption_set,
     **dict.fromkeys(cloze_set.SOURCES, cloze_set),
     **dict.fromkeys(documents.NAMES, documents),
+    "image_folder": image_folder,
 }
 
 

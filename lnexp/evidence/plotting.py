@@ -43,8 +43,11 @@ NORM_STYLES = {
     "ln": ("#0072b2", "^"),
     "wn": ("#cc79a7", "v"),
     "rms": ("#009e73", "P"),
+    "ln_simple": ("#56b4e9", "<"),
+    "group": ("#6a3d9a", "X"),
+    "dyt": ("#a6761d", "h"),
 }
-MORE_STYLES = [(colour, marker) for marker in "X*<>hp8d" for colour in ("#56b4e9", "#000000", "#8c564b", "#6a3d9a", "#a6761d")]
+MORE_STYLES = [(colour, marker) for marker in "*>p8dX<h" for colour in ("#56b4e9", "#000000", "#8c564b", "#6a3d9a", "#a6761d")]
 DASHES = (0, (4, 2))  # the paper's curves
 MARKERS = 6  # on a line, about
 
@@ -181,6 +184,8 @@ def finish(
             handles.values(), handles.keys(), loc="outside upper center", ncols=math.ceil(len(handles) / rows), title=title
         )
         legend.get_title().set_fontsize(9.5)
+    else:
+        figure.suptitle(title, fontsize=9.5)
     explained = "Thin: each of n seeds; bold: their mean" + "; shaded: its 95 % t interval" * shaded + "."
     text = " ".join(filter(None, [explained * lines, *sentences, f"Ours: {provenance(frame)}."]))
     wrapped = textwrap.fill(text, int(19 * figure.get_figwidth()), break_on_hyphens=False)
@@ -189,5 +194,8 @@ def finish(
 
 
 def provenance(frame: pd.DataFrame) -> str:
-    """Scale, data and number of runs."""
+    """Scale, data and number of runs; of an analysis, number of measurements and seeds."""
+    if frame["task.name"].iloc[0].startswith("analysis_"):
+        seeds = sorted(frame["seed"].unique())
+        return f"{frame['id'].nunique():,} computations, seeds {seeds[0]} to {seeds[-1]}, float64 on one core"
     return f"{frame['scale'].iloc[0]} scale, data {frame['data'].iloc[0]}, {frame['id'].nunique()} runs"

@@ -1,6 +1,7 @@
 """The table of tasks. Add a task as one line here; CONTRIBUTING.md has an example."""
 
 from lnexp.tasks.base import Batch, Batches, Curve, Evaluation, Setting, Task
+from lnexp.tasks.convnet.task import ConvolutionalNet
 from lnexp.tasks.draw.task import DRAW
 from lnexp.tasks.mnist import MNIST
 from lnexp.tasks.order_embeddings.task import OrderEmbeddings
@@ -16,6 +17,7 @@ TASKS: dict[str, type[Task]] = {
         OrderEmbeddings,
         QuestionAnswering,
         SkipThoughts,
+        ConvolutionalNet,
         DRAW,
     )
 }
