@@ -168,7 +168,7 @@ def gradients(w: Weights, dweight_ih: Tensor, dweight_hh: Tensor, dparameters: T
     """The gradients of an LSTM's parameters, in their order; None where it has no such parameter."""
     G, H = w.weight_hh.shape
     dbias_ih, dbias_hh, dgain_ih, dgain_hh, _, dgain_c, dbias_c = dparameters.split([G] * 5 + [H] * 2)
-    every = [dweight_ih, dweight_hh, dbias_ih, dbias_hh, None, dgain_ih, dgain_hh, dgain_c, dbias_c, None]
+    every = Weights(dweight_ih, dweight_hh, dbias_ih, dbias_hh, None, dgain_ih, dgain_hh, dgain_c, dbias_c)
     return [None if parameter is None else gradient for parameter, gradient in zip(w, every, strict=True)]
 
 
