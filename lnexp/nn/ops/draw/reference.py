@@ -32,7 +32,7 @@ class Recurrence:
     """One LSTM and its state, which starts at 0."""
 
     def __init__(self, cell: Cell, w: Weights, stats: Stats | None, like_BZ: Tensor) -> None:
-        self.cell, self.w, self.norm, self.t = cell, w, Normalisation(cell, stats), 0
+        self.cell, self.w, self.norm, self.t = cell, w, Normalisation(cell, w, stats), 0
         self.h_BH = self.c_BH = like_BZ.new_zeros(len(like_BZ), w.weight_hh.shape[1])
         self.real_B1 = torch.ones(len(like_BZ), 1, dtype=torch.bool, device=like_BZ.device)
 
