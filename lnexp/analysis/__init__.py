@@ -105,8 +105,8 @@ ANALYSES: dict[str, Analysis] = {
         notes=(
             "32 hidden units, eight sequences of the adding problem's inputs (a number in -1 to 1, a marker, a constant 1), "
             "float64.",
-            "Each block of W_hh is a random orthogonal matrix times the recurrent scale. States start as N(0, 0.01), not 0: "
-            "from 0, the first step divides by sqrt(eps) alone.",
+            "Each block of W_hh is a random orthogonal matrix times the recurrent scale. States start at random with "
+            "standard deviation 0.1: from 0, the first step divides by sqrt(eps) alone.",
             "Batch normalisation takes the statistics of the eight sequences, and its Jacobian and gradient include the "
             "paths through them; its gain starts at 0.1, the other norms' at 1.",
             "Trained nets have made 200 updates of Adam on adding over 30 steps, at one rate for all norms: they are "

@@ -78,7 +78,7 @@ def tuned(
 
 
 class Reader(nn.Module):
-    """An LSTM and a linear layer on its outputs: x_TBI -> [T, B, outputs]. States start at random, N(0, 0.01)."""
+    """An LSTM and a linear layer on its outputs: x_TBI -> [T, B, outputs]. States start at N(0, 0.1^2)."""
 
     def __init__(self, norm: str, problem: str, hidden_size: int, length: int) -> None:
         super().__init__()
