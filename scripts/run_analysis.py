@@ -41,13 +41,13 @@ def main() -> None:
     code = provenance.commit()
     for name in given.names or ANALYSES:
         started = time.monotonic()
-        todo = [(name, norm, seed) for seed in given.seed or ANALYSES[name].seeds for norm in given.norm]
+        todo = [(name, norm, tuple(given.seed or ANALYSES[name].seeds)) for norm in given.norm]
         found = [row for part in measured(todo, given.jobs) for row in part]
         line = add(table_of(name), [(facts | code, rows) for facts, rows in found], given.results)
         print(f"{line}; {time.monotonic() - started:.0f} s", flush=True)
 
 
-def measured(todo: list[tuple[str, str, int]], jobs: int) -> Iterable[list[tuple[dict[str, Any], pd.DataFrame]]]:
+def measured(todo: list[tuple[str, str, tuple[int, ...]]], jobs: int) -> Iterable[list[tuple[dict[str, Any], pd.DataFrame]]]:
     """The results of `measure`, in the order in which they are finished."""
     if jobs == 1:
         yield from (measure(*one) for one in todo)
@@ -57,12 +57,13 @@ def measured(todo: list[tuple[str, str, int]], jobs: int) -> Iterable[list[tuple
             yield future.result()
 
 
-def measure(name: str, norm: str, seed: int) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """The facts, without the commit, and the measurements of an analysis's runs of one norm and seed."""
+def measure(name: str, norm: str, seeds: tuple[int, ...]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """The facts, without the commit, and the measurements of an analysis's runs of one norm."""
     torch.set_num_threads(1)
     module = importlib.import_module(f"lnexp.analysis.{name}")
     group = analysis_group(name)
-    return [entry(name, norm, seed, group, run) for run in module.runs(norm, seed, **ANALYSES[name].settings)]
+    settings = ANALYSES[name].settings
+    return [entry(name, norm, seed, group, run) for seed in seeds for run in module.runs(norm, seed, **settings)]
 
 
 def entry(name: str, norm: str, seed: int, group: str, run: Run) -> tuple[dict[str, Any], pd.DataFrame]:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SYMBOLS, COPIED = 4, 5  # different symbols, and symbols in a sequence, of the copying problem
+SYMBOLS, COPIED = 4, 3  # different symbols, and symbols in a sequence, of the copying problem
 
 
 def adding(length: int, cases: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

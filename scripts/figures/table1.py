@@ -93,9 +93,10 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
         figure,
         frame,
         "Table 1: what the output of a layer is invariant to",
-        "Cells: change of the output, max |h' - h| / max |h|, at eps = 1e-30. Green: invariant, with the largest change of all "
-        "draws; orange: not, with the smallest. Red: differs from the paper. Curves: the change under re-scaling of the weight "
-        "matrix by factors of 1/4 to 4, mean of the seeds' largest; it falls with eps, so invariance is exact without eps.",
+        "Cells: change of the output, max |h' - h| / max |h|, in float64 at eps = 1e-30. Green: invariant, with the largest "
+        "change of all draws; orange: not, with the smallest. Red: differs from the paper. Curves: the change under "
+        "re-scaling of the weight matrix by factors of 1/4 to 4, mean of the seeds' largest; it falls with eps, so "
+        "invariance is exact without eps.",
         lines=False,
     )
 

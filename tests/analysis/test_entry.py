@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +67,12 @@ def test_figures_and_report_show_it(made: Path) -> None:
     claims = ledger(made).astype(str)
     shown = report(made, claims)
     assert "### table1" in shown and "figures/table1.png" in shown and ANALYSES["table1"].notes[0] in shown
+
+
+def test_each_declaration_has_its_module() -> None:
+    for name, analysis in ANALYSES.items():
+        parameters = inspect.signature(importlib.import_module(f"lnexp.analysis.{name}").runs).parameters
+        assert list(parameters) == ["norm", "seed", *analysis.settings], name
 
 
 def test_analyses_are_named_like_presets() -> None:

@@ -138,7 +138,9 @@ def test_every_norm_has_a_fisher_information(norm: str) -> None:
     matrix = fisher(rows, covariance(z_BN, "gaussian"))
     torch.testing.assert_close(matrix, matrix.t())
     assert torch.linalg.eigvalsh(matrix).min() > -1e-9 * matrix.norm()
-    assert matrix.diagonal().view(UNITS, -1)[:, FEATURES:].gt(0).all()
+    diagonal = matrix.diagonal().view(UNITS, -1)
+    assert diagonal[:, :FEATURES].gt(0).all()
+    assert diagonal[:, FEATURES].gt(0).all() == (layer.bias_N is not None)
 
 
 def test_an_unknown_output_is_refused() -> None:

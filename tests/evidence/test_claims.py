@@ -24,7 +24,6 @@ from tests.evidence.curves import claim, measured, table
 OF_ID = {c.id: c for c in CLAIMS}
 TO_COME = {
     "mnist_online",
-    "longer_sequences",
     "reader_shared_statistics",
     "fig1_flickr8k_long",
     "fig2_confirm",

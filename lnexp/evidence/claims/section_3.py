@@ -68,16 +68,11 @@ CLAIMS = (
         "3c",
         "section 3.1",
         "On sequences longer than any in training, layer normalisation loses less than batch normalisation.",
-        "longer_sequences",
+        "length",
         LosesLess("test/error", "lower"),
-        (
-            {"norm.name": "ln", "task.length": "longer"},
-            {"norm.name": "ln", "task.length": "training"},
-            {"norm.name": "bn", "task.length": "longer"},
-            {"norm.name": "bn", "task.length": "training"},
-        ),
+        tuple({"norm.name": norm, "problem": "adding", "length": length} for norm in ("ln", "bn") for length in (256, 32)),
         NEW,
-        0.01,
+        0.01,  # of the mean squared error, which is 0.667 without learning
     ),
 )
 
@@ -89,5 +84,5 @@ SECTION = Section(
     "nets of 32 units for the analysis of dynamics",
     "Permuted MNIST below asks the same of an LSTM at batches 100, 16 and 4, as an extension.",
     CLAIMS,
-    analyses=("stability",),
+    analyses=("stability", "length"),
 )
