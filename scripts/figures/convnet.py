@@ -1,4 +1,4 @@
-"""Section 6.7: a convolutional net under norms, and its units at the border of the image. The paper shows no figure."""
+"""Extension: section 6.7 has no figure. A convolutional net under norms, and its units at the border of the image."""
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -51,6 +51,7 @@ class ConvolutionalNet(Task):
         Curve("train/nll", "training NLL (nats)", "lower", "section 6.7"),
         Curve("test/error", "test error", "lower", "section 6.7"),
         Curve("border/on_ratio", "share of units on, border / inside", "lower", "section 6.7"),
+        Curve("border/spread_ratio", "spread of summed inputs, border / inside", "lower", "section 6.7"),
     )
     differences = (
         "The paper reports preliminary experiments with convolutional networks without a network, data, number or figure: all "
