@@ -118,6 +118,14 @@ def effect(m: dict, runs: list[dict]) -> float:
         return float(np.log(second) - np.log(first))
     if m["measure"] == "Reaches":
         return m["value"] * (1 if m["better"] == "lower" else -1) - late(runs[0])
+    if m["measure"] == "ExpectedBest":
+        values = [late(r) if m["over"] == "end" or r["diverged"] else float(np.mean(r["y"])) for r in runs]
+        half = len(runs) // 2
+        first, second = (
+            np.mean([min(subset) for subset in itertools.combinations(part, m["trials"])])
+            for part in (values[:half], values[half:])
+        )
+        return float(second - first)
     raise ValueError(f"no measure {m['measure']} here; write it")
 
 

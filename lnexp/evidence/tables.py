@@ -175,6 +175,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     values = identity(cfg)
     facts = {"id": folder.name, "digest": digest(values), "family": run_group(values), "status": summary["status"]}
     facts |= {name: _all_of([start[name] for start in starts]) for name in FACTS[3:-1]}
+    facts |= _later(cfg)
     facts["data_digest"] = _all_of([one for start in starts if (one := start.get("data", {}).get("digest"))] or [None])
     rows = pd.read_csv(folder / "metrics.csv")
     rows = rows.groupby(["split", "metric"], sort=False, group_keys=False)[rows.columns.tolist()].apply(_thin)
@@ -182,6 +183,16 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     digits = {"seconds": 1, "cpu_seconds": 3}  # claims on time take logarithms of processor time
     rows = rows.assign(id=folder.name, **{c: rows[c].round(n) for c, n in digits.items() if c in rows})
     return facts | _flat(values), rows
+
+
+def _later(cfg: DictConfig) -> dict[str, Any]:
+    """The knobs that came later, which an identity leaves out at their first value: arms of claims are selected by them."""
+    from lnexp.identity import LATER
+    from lnexp.tasks import TASKS
+
+    keys = [*LATER, *(f"task.{key}" for key in TASKS[cfg.task.name].later_knobs)]
+    found = {key: OmegaConf.select(cfg, key) for key in keys}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _all_of(values: list[Any]) -> Any:
