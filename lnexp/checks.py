@@ -38,6 +38,8 @@ def check(cfg: DictConfig) -> None:
     check_number("optimizer.lr", cfg.optimizer.lr, above=0)
     for key in ("clip_norm", "clip_norm_each", "checkpoint_minutes"):
         check_number(key, cfg[key], above=0, optional=True)
+    if cfg.ones_share not in (None, True):
+        raise UserError(f"ones_share={cfg.ones_share}: allowed are true, null")
     check_choice("optimizer.name", cfg.optimizer.name, OPTIMIZERS)
     check_choice("skip", "null" if cfg.skip is None else cfg.skip, ("null", "tabled"))
     check_choice("wandb.mode", cfg.wandb.mode, WANDB_MODES)
