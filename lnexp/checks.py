@@ -29,7 +29,7 @@ def check(cfg: DictConfig) -> None:
     check_integer("seed", cfg.seed, least=0)
     for key in ("batch_size", "log_every", "threads"):
         check_integer(key, cfg[key])
-    for key in ("epochs", "max_updates", "eval_every", "evaluations", "early_evaluations", "checkpoint_every"):
+    for key in ("epochs", "max_updates", "eval_every", "evaluations", "early_evaluations", "checkpoint_every", "local_batches"):
         check_integer(key, cfg[key], optional=True)
     if cfg.epochs is None and cfg.max_updates is None:
         raise UserError("epochs=null and max_updates=null: one of them must end the run")

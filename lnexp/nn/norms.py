@@ -117,6 +117,13 @@ class Norm(ABC):
             for module, training in zip(modules, modes, strict=True):
                 module.training = training
 
+    def split(self, parts: int) -> None:  # noqa: B027  most norms do not see other cases
+        """In training, take each of `parts` equal parts of a batch by itself, as in that many processes: local statistics.
+
+        Raises:
+            ValueError: fewer than 1 part.
+        """
+
     def check_batch(self, batch_size: int) -> None:  # noqa: B027  most norms can be trained with any batch
         """Raise a ValueError if this norm cannot be trained with that many cases in a batch."""
 
@@ -181,6 +188,8 @@ class BatchNorm(Norm):
         statistics: used in evaluation. "population": estimated over training batches before each evaluation, as in Ioffe and
             Szegedy's algorithm 2; "running": exponential averages updated during training.
         momentum: weight of the newest batch in the running averages.
+        synchronised: in training in several processes, dense layers take statistics over the cases of all of them; otherwise
+            each process takes its own. Recurrent layers refuse it.
 
     Raises:
         ValueError: an unknown `statistics`.
@@ -199,8 +208,10 @@ class BatchNorm(Norm):
         momentum: float = 0.1,
         affine: bool = True,
         bias: bool = True,
+        synchronised: bool = False,
     ) -> None:
         super().__init__(eps, gain, affine, bias)
+        self.synchronised, self.parts = synchronised, 1
         self.step_gain = 0.1 if gain is None else gain
         if statistics not in ("population", "running"):
             raise ValueError(f"norm.statistics={statistics}: allowed are population, running")
@@ -210,7 +221,22 @@ class BatchNorm(Norm):
         return self.over_cases(n, self.gain)
 
     def over_cases(self, n: int, gain: float) -> BatchDense:
-        return BatchDense(n, self.eps, self.momentum, self.unbiased_up_to, gain if self.affine else None, self.bias)
+        affine = gain if self.affine else None
+        layer = BatchDense(n, self.eps, self.momentum, self.unbiased_up_to, affine, self.bias, self.synchronised)
+        layer.parts = self.parts
+        return layer
+
+    def recurrent(self) -> str:
+        """As `Norm.recurrent`. Raises a ValueError where statistics are of parts of a batch, or of several processes."""
+        if self.parts > 1 or self.synchronised:
+            what = "synchronised statistics" if self.synchronised else f"statistics of {self.parts} parts of a batch"
+            raise ValueError(f"norm={self.name}: recurrent layers have no {what}")
+        return super().recurrent()
+
+    def split(self, parts: int) -> None:
+        if parts < 1:
+            raise ValueError(f"parts={parts}: must be 1 or more")
+        self.parts = parts
 
     def calibrate(self, model: nn.Module, forward: Callable[[Any], Any], batches: Iterable[Any]) -> None:
         """As `Norm.calibrate`; running statistics are not changed."""
@@ -220,6 +246,8 @@ class BatchNorm(Norm):
     def check_batch(self, batch_size: int) -> None:
         if batch_size < 2:
             raise ValueError(f"batch_size={batch_size}: norm={self.name} needs at least 2 cases to have a variance")
+        if batch_size % self.parts or batch_size < 2 * self.parts:
+            raise ValueError(f"batch_size={batch_size}: must be a multiple of {self.parts} parts of 2 cases or more each")
 
 
 class BatchNormEverywhere(BatchNorm):

@@ -158,7 +158,7 @@ class PermutedMNIST(Task):
         )
 
     def evaluate_longer(self, model: nn.Module) -> dict[str, float]:
-        """accuracy_<n>: share of correct digits among the last ones of sequences n times as long as in training; n = 1, 2, 4..."""
+        """accuracy_<n>, n = 1, 2, 4, ...: share of correct last digits in sequences n times as long as in training."""
         factors = [2**k for k in range(self.longer.bit_length())]
         return {f"accuracy_{n}": self.last_digit(model, "test", n * self.digits)["accuracy"] for n in factors}
 
