@@ -25,7 +25,7 @@ from tests.processes import PYTHON, Started, train
         ([], "task is not set: give task=..., one of"),
         (["task=mnits"], "task=mnits: allowed are"),
         (["task=mnits"], "did you mean mnist?"),
-        (["task=mnist", "norm=lm"], "norm=lm: allowed are bn, bn_everywhere, ln, none, rms, wn"),
+        (["task=mnist", "norm=lm"], "norm=lm: allowed are bn, bn_everywhere, dyt, group, ln, ln_simple, none, rms, wn"),
         (["task=mnist", "nrom=ln"], "nrom: there is no such key; did you mean norm?"),
         (["task=mnist", "optimizer.lrr=1"], "optimizer.lrr: there is no such key; did you mean optimizer.lr?"),
         (["task=mnist", "scale=huge"], "scale=huge: allowed are desk, paper, smoke"),
@@ -37,6 +37,7 @@ from tests.processes import PYTHON, Started, train
         (["task=mnist", "optimizer.name=adma"], "optimizer.name=adma: allowed are adam, adam_slip, rmsprop; did you mean adam?"),
         (["task=mnist", "norm=bn", "batch_size=1"], "batch_size=1: norm=bn needs at least 2 cases"),
         (["task=mnist", "norm.eps=-1"], "norm.eps=-1: must be 0 or more"),
+        (["task=mnist", "norm=group", "norm.groups=0"], "norm.groups=0: must be a whole number, 1 or more, or null"),
         (["task=mnist", "data=idx"], "data.root is not set: give data.root=..."),
         (["task=mnist", "data=idx", "data.root=/no/such"], "data.root=/no/such: there is no such folder"),
         (["task=mnist", "device=gpu"], "device=gpu: allowed are auto, cpu, cuda"),
@@ -77,6 +78,13 @@ def test_mistakes_are_one_line_and_exit_code_2(overrides: list[str], says: str) 
 def test_more_examples_in_a_batch_than_there_are(smoke: list[str]) -> None:
     done = train(*smoke, "batch_size=5000")
     assert (done.returncode, "batch_size=5000: there are only" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_norm_that_does_not_fit_a_layer(smoke: list[str]) -> None:
+    for more in ((), ("plan=true",)):
+        done = train(*smoke, "norm=group", "norm.groups=7", *more)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.splitlines()[-1] == "error: norm.groups=7: must divide the 32 units or channels of a layer"
 
 
 def test_a_results_folder_that_cannot_be_written(smoke: list[str]) -> None:

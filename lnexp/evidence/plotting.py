@@ -43,8 +43,11 @@ NORM_STYLES = {
     "ln": ("#0072b2", "^"),
     "wn": ("#cc79a7", "v"),
     "rms": ("#009e73", "P"),
+    "ln_simple": ("#56b4e9", "<"),
+    "group": ("#6a3d9a", "X"),
+    "dyt": ("#a6761d", "h"),
 }
-MORE_STYLES = [(colour, marker) for marker in "X*<>hp8d" for colour in ("#56b4e9", "#000000", "#8c564b", "#6a3d9a", "#a6761d")]
+MORE_STYLES = [(colour, marker) for marker in "*>p8dX<h" for colour in ("#56b4e9", "#000000", "#8c564b", "#6a3d9a", "#a6761d")]
 DASHES = (0, (4, 2))  # the paper's curves
 MARKERS = 6  # on a line, about
 

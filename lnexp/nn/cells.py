@@ -29,7 +29,7 @@ from lnexp.nn.ops.autograd import without_autocast
 from lnexp.nn.ops.recurrent import cpu_step
 from lnexp.nn.ops.recurrent.interface import GATES, Cell, Stats, Weights
 from lnexp.nn.ops.recurrent.step import step
-from lnexp.nn.recurrent_parameters import DRAWN, norm_of, set_initial
+from lnexp.nn.recurrent_parameters import DRAWN, check_units, norm_of, set_initial
 
 
 class CellOptions(TypedDict, total=False):
@@ -67,13 +67,13 @@ class _RecurrentCell(nn.Module):
         if not bias and (placement == "bias_inside" or forget_bias):
             raise ValueError(f"bias=False: excludes placement={placement} and forget_bias={forget_bias}, which need biases")
         self.norm = norm_of(norm)
-        self.cell = Cell(self.kind, self.norm.recurrent(), self.norm.eps, placement, nonlinearity)
-        if hidden_size == 1 and self.cell.norm == "ln":
-            raise ValueError("hidden_size=1: must be 2 or more with norm=ln, which maps a single unit to 0 whatever its input")
+        groups = self.norm.groups_of(hidden_size)
+        self.cell = Cell(self.kind, self.norm.recurrent(), self.norm.eps, placement, nonlinearity, groups)
+        check_units(self.norm, hidden_size)
         self.input_size, self.hidden_size, self.bias, self.forget_bias = input_size, hidden_size, bias, forget_bias
         gates, places = GATES[self.kind] * hidden_size, self.cell.places(hidden_size)
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (gates, input_size), "weight_hh": (gates, hidden_size)}
-        if bias and (self.cell.gates_norm == "none" or self.norm.bias):
+        if bias and (self.cell.gates_norm == "none" or self.norm.gate_bias):
             shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
         if self.cell.bias_inside:
             shapes["bias_in"] = (gates,)
@@ -81,6 +81,7 @@ class _RecurrentCell(nn.Module):
             shapes |= {f"gain_{place}": (features,) for place, features in places.items()}
         if bias and self.norm.bias and "c" in places:
             shapes["bias_c"] = (hidden_size,)
+        shapes |= self.cell.alphas(hidden_size)
         self.fields = tuple(shapes)  # of `Weights`
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))

@@ -33,6 +33,41 @@ class RMSDense(nn.Module):
         return a_BN if self.bias is None else a_BN + self.bias
 
 
+class GroupDense(nn.Module):
+    """Layer normalisation of each of `groups` equal groups of the N features, with gain_N and bias_N as `RMSDense` has them."""
+
+    def __init__(self, n: int, groups: int, eps: float, gain: float | None, bias: bool = True) -> None:
+        super().__init__()
+        self.groups, self.eps = groups, eps
+        self.weight = None if gain is None else nn.Parameter(torch.full((n,), gain))
+        self.bias = nn.Parameter(torch.zeros(n)) if bias else None
+
+    def forward(self, a_BN: Tensor) -> Tensor:
+        return torch.group_norm(a_BN, self.groups, self.weight, self.bias, self.eps)
+
+
+class TanhUnits(nn.Module):
+    """a -> gain_N * tanh(alpha a) + bias_N, for a_BN or feature maps a_BNXY.
+
+    Args:
+        n: N, the number of features or channels.
+        alpha: initial value of the one scale inside.
+        gain, bias: as `RMSDense`.
+    """
+
+    def __init__(self, n: int, alpha: float, gain: float | None, bias: bool = True) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.full((1,), alpha))
+        self.weight = None if gain is None else nn.Parameter(torch.full((n,), gain))
+        self.bias = nn.Parameter(torch.zeros(n)) if bias else None
+
+    def forward(self, a: Tensor) -> Tensor:
+        a = (self.alpha * a).tanh()
+        shape = (-1, *[1] * (a.dim() - 2))
+        a = a if self.weight is None else a * self.weight.view(shape)
+        return a if self.bias is None else a + self.bias.view(shape)
+
+
 class BatchDense(nn.BatchNorm1d):
     """torch's BatchNorm1d, with the unbiased variance for batches of at most `unbiased_up_to` cases.
 
@@ -120,8 +155,8 @@ class BatchDense(nn.BatchNorm1d):
         cases = a_BN.shape[0]
         if not self.training or cases > self.unbiased_up_to:
             return super().forward(a_BN)
-        # (a - mu) / sqrt(v / k + eps), k = 1 - 1/cases, equals sqrt(k) (a - mu) / sqrt(v + k eps), which torch's kernel computes.
-        k = 1 - 1 / cases
+        # (a - mu) / sqrt(v / k + eps), k = 1 - 1/count, equals sqrt(k) (a - mu) / sqrt(v + k eps), which torch's kernel computes.
+        k = 1 - a_BN.shape[1] / a_BN.numel()
         seen = self.num_batches_tracked
         assert seen is not None
         seen.add_(1)

@@ -4,128 +4,27 @@ All are cases of the paper's equation (5): h = f(g / sigma * (a - mu) + b), with
 
     none  mu = 0, sigma = 1, no gain          ln   mu, sigma over the units of one case      (equations 3, 4)
     bn    mu, sigma over the cases of a batch rms  mu = 0, sigma = root mean square over the units
-    wn    mu = 0, sigma = |w| of each unit
+    wn    mu = 0, sigma = |w| of each unit    ln_simple  as ln, without gain and bias
+    group as ln, in groups of units           dyt  no statistics: f(g tanh(alpha a) + b)
 
 A norm may add gains and biases, all constant at the start. It never draws a random number: with one seed, all norms start from
 the same weights.
 
-Shapes: B batch, N features.
+Shapes: B batch, N features, C channels.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from lnexp.nn.conv import BatchConv, UnitsConv
 from lnexp.nn.dense import BatchDense, RMSDense, UnitWeights
-from lnexp.nn.ops.recurrent.interface import CELL_NORMS
-
-
-class Norm(ABC):
-    """Base class of all norms.
-
-    A subclass sets in its own body `name` (of configurations and tables), `label` (of figures) and `cells`: what recurrent cells
-    do with it, "none", "bn", "ln" or "rms". Recurrent layers refuse a norm whose class does not set `cells` itself.
-
-    Args:
-        eps: added to the variance inside the root (the authors' code: 1e-5; the paper's formulas have none).
-        gain: initial value of every gain. None: 1 (paper section 6), but 0.1 for batch normalisation inside a recurrent layer
-            (Cooijmans et al. 2016, section 4: 1 saturates the tanh).
-        affine: whether the norm has gains and biases of its own (torch's `elementwise_affine`).
-        bias: whether it has biases, with `affine`.
-
-    Raises:
-        ValueError: a negative eps.
-    """
-
-    name: ClassVar[str]
-    label: ClassVar[str]
-    cells: ClassVar[str]
-    shifts: bool = False  # has a bias after normalising, so that the linear layer in front of it needs none (equation 5)
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if "name" in cls.__dict__ and "label" not in cls.__dict__:
-            raise TypeError(f"{cls.__name__}: a norm with a name of its own needs a label of its own, for figures")
-
-    def __init__(self, eps: float = 1e-5, gain: float | None = None, affine: bool = True, bias: bool = True) -> None:
-        if not eps >= 0:
-            raise ValueError(f"norm.eps={eps}: must be 0 or more")
-        self.eps, self.gain = eps, 1.0 if gain is None else gain
-        self.affine, self.bias = affine, affine and bias
-        self.shifts = self.shifts and self.bias
-        self.step_gain = self.gain  # of recurrent layers
-
-    @abstractmethod
-    def dense(self, n: int) -> nn.Module:
-        """The module that normalises summed inputs a_BN of a fully connected layer; it returns the same shape."""
-
-    def term(self, n: int) -> nn.Module:
-        """The module that normalises one of the terms a_BN which a model with recurrent layers adds up outside of them.
-
-        The identity, except under BN-everywhere (paper section 6.2).
-        """
-        return nn.Identity()
-
-    def weight(self, layer: nn.Module, name: str = "weight") -> nn.Module:
-        """The layer, with its parameter `name` reparametrised if the norm acts on weights."""
-        return layer
-
-    def recurrent(self) -> str:
-        """What recurrent cells do with this norm: its class's own `cells`.
-
-        Raises:
-            ValueError: the class does not set `cells` in its own body, or to something that no cell knows.
-        """
-        found = type(self).__dict__.get("cells")
-        if found not in CELL_NORMS:
-            allowed = ", ".join(map(repr, CELL_NORMS))
-            got = "does not set cells itself" if found is None else f"has cells={found!r}"
-            raise ValueError(f"norm={self.name}: class {type(self).__name__} {got}; recurrent layers need one of {allowed}")
-        return found
-
-    def calibrate(self, model: nn.Module, forward: Callable[[Any], Any], batches: Iterable[Any]) -> None:
-        """Set the population statistics of `model` for evaluation from training batches: `forward` is called on each.
-
-        Acts on all submodules with the methods `start_recalibration()`, which forgets statistics and begins a plain mean over
-        the batches to come, and `finish_recalibration()`, which returns to the usual update. Runs in training mode without
-        gradients; every module's mode is as before at the end, also if a batch raises. Without such modules, or batches, nothing
-        is done.
-        """
-        modules = list(model.modules())
-        layers: list[Any] = [m for m in modules if hasattr(m, "start_recalibration") and hasattr(m, "finish_recalibration")]
-        if not layers:
-            return
-        modes = [module.training for module in modules]
-        started = []
-        try:
-            model.train()
-            for layer in layers:
-                layer.start_recalibration()
-                started.append(layer)
-            with torch.no_grad():
-                for batch in batches:
-                    forward(batch)
-        finally:
-            for layer in started:
-                layer.finish_recalibration()
-            for module, training in zip(modules, modes, strict=True):
-                module.training = training
-
-    def split(self, parts: int) -> None:  # noqa: B027  most norms do not see other cases
-        """In training, take each of `parts` equal parts of a batch by itself, as in that many processes: local statistics.
-
-        Raises:
-            ValueError: fewer than 1 part.
-        """
-
-    def check_batch(self, batch_size: int) -> None:  # noqa: B027  most norms can be trained with any batch
-        """Raise a ValueError if this norm cannot be trained with that many cases in a batch."""
+from lnexp.nn.norm_base import Norm, NormError
+from lnexp.nn.norms_beyond import DynamicTanh, GroupNorm
 
 
 class NoNorm(Norm):
@@ -135,6 +34,9 @@ class NoNorm(Norm):
     label = "no normalisation"
 
     def dense(self, n: int) -> nn.Module:
+        return nn.Identity()
+
+    def conv(self, channels: int, over: str = "map") -> nn.Module:
         return nn.Identity()
 
 
@@ -151,6 +53,25 @@ class LayerNorm(Norm):
             nn.init.constant_(layer.weight, self.gain)
         return layer
 
+    def conv(self, channels: int, over: str = "map") -> nn.Module:
+        return UnitsConv(channels, self.eps, self.gain if self.affine else None, self.bias, over)
+
+
+class SimpleLayerNorm(LayerNorm):
+    """Layer normalisation without gain and bias, N(a) alone (LayerNorm-simple of Xu et al. 2019).
+
+    The layer's own bias stays: of a fully connected or convolutional layer inside the norm, of a recurrent cell's gates behind
+    it, the b of equation (20).
+    """
+
+    name = "ln_simple"
+    label = "layer norm, no gain or bias"
+    cells = "ln"
+
+    def __init__(self, eps: float = 1e-5) -> None:
+        super().__init__(eps, affine=False)
+        self.gate_bias = True
+
 
 class RMSNorm(Norm):
     """Root mean square normalisation (Zhang and Sennrich 2019): layer normalisation without subtracting the mean."""
@@ -162,6 +83,9 @@ class RMSNorm(Norm):
     def dense(self, n: int) -> nn.Module:
         return RMSDense(n, self.eps, self.gain if self.affine else None, self.bias)
 
+    def conv(self, channels: int, over: str = "map") -> nn.Module:
+        return UnitsConv(channels, self.eps, self.gain if self.affine else None, self.bias, over, centred=False)
+
 
 class WeightNorm(Norm):
     """Weight normalisation (Salimans and Kingma 2016): w = g v / |v| per unit, with g = |v| at the start."""
@@ -171,6 +95,9 @@ class WeightNorm(Norm):
     cells = "none"
 
     def dense(self, n: int) -> nn.Module:
+        return nn.Identity()
+
+    def conv(self, channels: int, over: str = "map") -> nn.Module:
         return nn.Identity()
 
     def weight(self, layer: nn.Module, name: str = "weight") -> nn.Module:
@@ -220,6 +147,12 @@ class BatchNorm(Norm):
     def dense(self, n: int) -> nn.Module:
         return self.over_cases(n, self.gain)
 
+    def conv(self, channels: int, over: str = "map") -> nn.Module:
+        """Over cases and positions, for each channel. Raises a NormError for statistics of parts, or of several processes."""
+        self.check_local("layers of feature maps")
+        gain = self.gain if self.affine else None
+        return BatchConv(channels, self.eps, self.momentum, self.unbiased_up_to, gain, self.bias)
+
     def over_cases(self, n: int, gain: float) -> BatchDense:
         affine = gain if self.affine else None
         layer = BatchDense(n, self.eps, self.momentum, self.unbiased_up_to, affine, self.bias, self.synchronised)
@@ -227,11 +160,14 @@ class BatchNorm(Norm):
         return layer
 
     def recurrent(self) -> str:
-        """As `Norm.recurrent`. Raises a ValueError where statistics are of parts of a batch, or of several processes."""
+        """As `Norm.recurrent`. Raises a NormError for statistics of parts of a batch, or of several processes."""
+        self.check_local("recurrent layers")
+        return super().recurrent()
+
+    def check_local(self, layers: str) -> None:
         if self.parts > 1 or self.synchronised:
             what = "synchronised statistics" if self.synchronised else f"statistics of {self.parts} parts of a batch"
-            raise ValueError(f"norm={self.name}: recurrent layers have no {what}")
-        return super().recurrent()
+            raise NormError(f"norm={self.name}: {layers} have no {what}")
 
     def split(self, parts: int) -> None:
         if parts < 1:
@@ -273,5 +209,8 @@ NORMS: dict[str, type[Norm]] = {
         WeightNorm,
         RMSNorm,
         BatchNormEverywhere,
+        SimpleLayerNorm,
+        DynamicTanh,
+        GroupNorm,
     )
 }

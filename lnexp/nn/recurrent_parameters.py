@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lnexp.nn.batch_statistics import BatchSteps
-from lnexp.nn.norms import NORMS, Norm
+from lnexp.nn.norm_base import Norm, NormError
+from lnexp.nn.norms import NORMS
 from lnexp.nn.ops.recurrent.interface import GATES, Cell, Weights
 
 DRAWN = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")  # torch's parameters of a layer, in the order of drawing
@@ -26,9 +27,9 @@ class Options(TypedDict, total=False):
     norm: name of a norm, or a `Norm`. Default "ln".
     placement: what is normalised together.
         "all_gates" (default, the paper's supplement): one norm over all gates of W_ih x and one over those of W_hh h;
-        "per_gate": one norm for each gate (ablation; bn, which is per feature, is not changed by it);
+        "per_gate": one norm for each gate (ablation; bn and group, whose groups are of one gate's units, are not changed by it);
         "bias_inside": as "all_gates", with a bias inside the norm of the input term, N(W_ih x + bias_in), as in the authors'
-            code. For ln and rms; without effect elsewhere, where it would double bias_ih (none, wn) or cancel (bn);
+            code. Without effect where it would double bias_ih (none, wn) or cancel (bn);
         "cell_only" (LSTM): the new cell alone, as in the paper's DRAW (equations 29-31);
         "gates_only" (LSTM): as "all_gates", without the norm of the new cell;
         "carried_cell" (LSTM): as "all_gates", but the next step gets the normalised cell, gain_c N(c) + bias_c. Runs without
@@ -54,6 +55,9 @@ def set_initial(w: Weights, cell: Cell, norm: Norm, forget_bias: float) -> None:
     for gain in (w.gain_ih, w.gain_hh, w.gain_c):
         if gain is not None:
             gain.fill_(norm.step_gain)
+    for alpha in (w.alpha_ih, w.alpha_hh, w.alpha_c):
+        if alpha is not None:
+            alpha.fill_(norm.alpha)
     if w.bias_ih is not None and cell.kind == "lstm":
         w.bias_ih.chunk(GATES["lstm"])[1].add_(forget_bias)
 
@@ -62,9 +66,9 @@ class RecurrentParameters(nn.Module):
     """The parameters of a stack of recurrent layers of one kind of cell, in one or both directions.
 
     They have torch's names (`weight_ih_l0`, `bias_hh_l1_reverse`); norms add `gain_ih`, `gain_hh`, and for LSTM `gain_c`
-    and `bias_c`, unless they have no gain or no bias. With one seed all norms start from equal weights, which are torch's. The
-    biases of what ln, rms and bn normalise are the norm's own: they start at 0, and the gains at 1 (bn: 0.1), or at the `Norm`'s
-    `gain` (paper section 6).
+    and `bias_c`, unless they have no gain or no bias; dynamic tanh adds `alpha_ih`, `alpha_hh`, `alpha_c`. With one seed all
+    norms start from equal weights, which are torch's. The biases of what is normalised are the norm's own: they start at 0, and
+    the gains at 1 (bn: 0.1), or at the `Norm`'s `gain` (paper section 6).
     """
 
     kind: str
@@ -107,9 +111,9 @@ class RecurrentParameters(nn.Module):
         if dropout and num_layers == 1:
             warnings.warn(f"dropout={dropout} is between layers: with num_layers=1 it has no effect", stacklevel=3)
         self.norm = norm_of(norm)
-        self.cell = Cell(self.kind, self.norm.recurrent(), self.norm.eps, placement, nonlinearity)
-        if hidden_size == 1 and self.cell.norm == "ln":
-            raise ValueError("hidden_size=1: must be 2 or more with norm=ln, which maps a single unit to 0 whatever its input")
+        groups = self.norm.groups_of(hidden_size)
+        self.cell = Cell(self.kind, self.norm.recurrent(), self.norm.eps, placement, nonlinearity, groups)
+        check_units(self.norm, hidden_size)
         self.input_size, self.hidden_size, self.num_layers, self.proj_size = input_size, hidden_size, num_layers, proj_size
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional
         self.learned_state, self.state_std, self.forget_bias = learned_state, state_std, forget_bias
@@ -117,7 +121,7 @@ class RecurrentParameters(nn.Module):
         self.batch_steps = nn.ModuleDict() if self.cell.norm == "bn" else None
 
         gates, places, out_size = GATES[self.kind] * hidden_size, self.cell.places(hidden_size), proj_size or hidden_size
-        gates_bias = bias and (self.cell.gates_norm == "none" or self.norm.bias)
+        gates_bias = bias and (self.cell.gates_norm == "none" or self.norm.gate_bias)
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (gates, input_size), "weight_hh": (gates, out_size)}
         if gates_bias:
             shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
@@ -129,6 +133,7 @@ class RecurrentParameters(nn.Module):
             shapes |= {f"gain_{place}": (features,) for place, features in places.items()}
         if bias and self.norm.bias and "c" in places:
             shapes["bias_c"] = (hidden_size,)
+        shapes |= self.cell.alphas(hidden_size)
         self.fields = tuple(shapes)  # of `Weights`
         for name in self.names():
             if name not in self.names(0):
@@ -202,6 +207,16 @@ class RecurrentParameters(nn.Module):
             full = f"{field}_{name}"
             found[field] = self._parameters[full] if full in self._parameters else getattr(self, full)
         return Weights(**found)  # type: ignore[arg-type]
+
+
+def check_units(norm: Norm, hidden_size: int) -> None:
+    """Raise a NormError if a norm would be over a single unit, which it maps to 0 whatever its input."""
+    groups = norm.groups_of(hidden_size)
+    if norm.recurrent() in ("ln", "group") and hidden_size == groups:
+        least = f"more than norm.groups={groups}" if groups > 1 else "2 or more"
+        raise NormError(
+            f"hidden_size={hidden_size}: must be {least} with norm={norm.name}, which maps a single unit to 0 whatever its input"
+        )
 
 
 def norm_of(norm: str | Norm) -> Norm:

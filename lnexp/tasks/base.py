@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from torch import Tensor, nn
 
 from lnexp.data.batches import Batches, Share
-from lnexp.nn import Norm
+from lnexp.errors import UserError
+from lnexp.nn import Norm, NormError
 
 Batch = dict[str, Tensor]
 Loss = Tensor | tuple[Tensor, dict[str, Tensor]]  # the scalar to minimise, or that and its named parts, which are logged
@@ -119,6 +120,14 @@ class Task(ABC):
     def samples(self, model: nn.Module, folder: Path) -> None:
         """Write what there is to look at (pictures, text) into `folder`, for a model in evaluation mode. Default: nothing."""
         return
+
+
+def build_model(task: Task, norm: Norm) -> nn.Module:
+    """The task's model under a norm. Raises a UserError if the norm does not fit a layer of it."""
+    try:
+        return task.build(norm)
+    except NormError as error:
+        raise UserError(str(error)) from error
 
 
 def words(batch: Batch) -> int:

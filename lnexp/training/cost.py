@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lnexp.nn import Norm
 from lnexp.seeding import seed_everything
-from lnexp.tasks.base import Task
+from lnexp.tasks.base import Task, build_model
 from lnexp.training.distributed import ProcessGroup
 from lnexp.training.optim import make_optimizer
 from lnexp.training.trainer import evaluate, schedule
@@ -26,7 +26,7 @@ def cost(task: Task, norm: Norm, cfg: DictConfig, device: str) -> str:
     """Size, speed, time and memory of a run, as text; makes a few updates and one evaluation."""
     per_epoch, steps, eval_every = schedule(task, cfg)
     seed_everything(cfg.seed, "init")
-    model = task.build(norm).to(device)
+    model = build_model(task, norm).to(device)
     optimizer = make_optimizer(model, cfg.optimizer)
     loss_and_parts = ProcessGroup(device).wrap(model, task.loss)
     batches = task.batches("train", cfg.batch_size, cfg.seed)

@@ -12,7 +12,7 @@ from torch import nn
 
 from lnexp.nn import Norm
 from lnexp.seeding import generator_states, restore_generators, seed_everything, set_aside
-from lnexp.tasks.base import Task, When, words
+from lnexp.tasks.base import Task, When, build_model, words
 from lnexp.tasks.ones_share import ones_shares
 from lnexp.training.distributed import ProcessGroup
 from lnexp.training.interrupt import Interrupt
@@ -44,7 +44,7 @@ def fit(
         KeyboardInterrupt: `interrupt` was requested; a checkpoint of the last update has been saved.
     """
     seed_everything(cfg.seed, "init")
-    model = task.build(norm).to(group.device)
+    model = build_model(task, norm).to(group.device)
     optimizer = make_optimizer(model, cfg.optimizer)
     seed_everything(cfg.seed, "noise", group.rank)
 

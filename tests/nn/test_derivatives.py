@@ -22,6 +22,8 @@ FORMS = [
     ("GRU", {"norm": "wn"}),
     ("RNN", {"norm": "ln", "bidirectional": True}),
     ("RNN", {"norm": "none"}),
+    ("LSTM", {"norm": "dyt"}),
+    ("GRU", {"norm": "group"}),
 ]
 
 

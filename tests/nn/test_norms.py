@@ -96,14 +96,14 @@ def test_weight_norm_starts_as_the_layer_it_reparametrises() -> None:
     torch.testing.assert_close(layer.weight, 2 * weight / weight.norm(dim=1, keepdim=True))
 
 
-@pytest.mark.parametrize("name", ["ln", "rms", "bn"])
+@pytest.mark.parametrize("name", ["ln", "rms", "bn", "ln_simple", "dyt", "group"])
 def test_gradients_in_float64(name: str) -> None:
     layer = NORMS[name]().dense(5).double()
     layer.train()
     assert torch.autograd.gradcheck(layer, sums(4, 5, 1).requires_grad_())
 
 
-@pytest.mark.parametrize("name", ["ln", "rms"])
+@pytest.mark.parametrize("name", ["ln", "rms", "ln_simple", "dyt", "group"])
 def test_one_case_alone(name: str) -> None:
     assert NORMS[name]().dense(5)(torch.randn(1, 5)).isfinite().all()
 
@@ -111,7 +111,7 @@ def test_one_case_alone(name: str) -> None:
 @pytest.mark.parametrize("name", list(NORMS))
 def test_gains_start_as_asked_and_nothing_random_is_drawn(name: str) -> None:
     before = torch.get_rng_state()
-    norm = NORMS[name](gain=0.1)
+    norm = NORMS[name]() if name == "ln_simple" else NORMS[name](gain=0.1)
     layer = norm.dense(6)
     norm.weight(nn.utils.skip_init(nn.Linear, 2, 2))
     assert torch.equal(torch.get_rng_state(), before)
@@ -164,7 +164,7 @@ def test_bad_values_are_named() -> None:
 
 
 def test_every_norm_has_a_name_and_a_label_of_its_own() -> None:
-    assert list(NORMS) == ["none", "bn", "ln", "wn", "rms", "bn_everywhere"]
+    assert list(NORMS) == ["none", "bn", "ln", "wn", "rms", "bn_everywhere", "ln_simple", "dyt", "group"]
     assert len({norm.label for norm in NORMS.values()}) == len(NORMS)
     with pytest.raises(TypeError, match="Silent: a norm with a name of its own needs a label"):
         type("Silent", (LayerNorm,), {"name": "silent"})
@@ -214,19 +214,19 @@ def test_recurrent_layers_refuse_what_they_do_not_know(kind: type) -> None:
 def test_every_implementation_refuses_what_it_does_not_know(kind: type, implementation: str) -> None:
     """A norm that is added to the cells and forgotten in an implementation."""
     layer = kind(3, 4, norm="ln")
-    object.__setattr__(layer.cell, "norm", "dyt")
+    object.__setattr__(layer.cell, "norm", "quantile")
     x, h = torch.randn(5, 2, 3), torch.zeros(2, 4)
     inputs = Inputs(layer.cell, layer.weights("l0"), x, h, h if kind is LSTM else None)
     run = {"reference": reference.reference, "eager": eager.eager, "kernels": cpu.fused}[implementation]
-    with pytest.raises(ValueError, match=r"norm='?dyt"):
+    with pytest.raises(ValueError, match=r"norm='?quantile"):
         run(inputs)
-    with pytest.raises(ValueError, match="norm=dyt"):
+    with pytest.raises(ValueError, match="norm=quantile"):
         layer(x)
 
 
 @pytest.mark.parametrize(("given", "message"), [
     ({"kind": "mlp"}, "kind=mlp: allowed are lstm, gru, rnn"),
-    ({"norm": "dyt"}, "norm=dyt: allowed are none, bn, ln, rms"),
+    ({"norm": "quantile"}, "norm=quantile: allowed are none, bn, ln, rms, group, dyt"),
     ({"placement": "cells"}, "placement=cells: allowed are all_gates, per_gate, bias_inside"),
     ({"nonlinearity": "elu"}, "nonlinearity=elu: allowed are tanh, relu"),
 ])  # fmt: skip
@@ -235,28 +235,30 @@ def test_a_cell_knows_all_that_it_may_be(given: dict, message: str) -> None:
         Cell(**{"kind": "gru", "norm": "ln", **given})
 
 
-@pytest.mark.parametrize("name", ["ln", "rms", "bn"])
+@pytest.mark.parametrize("name", ["ln", "rms", "bn", "dyt", "group"])
 @pytest.mark.parametrize(("affine_", "bias"), [(False, True), (True, False)])
 def test_gain_and_bias_may_be_absent(name: str, affine_: bool, bias: bool) -> None:
     norm = NORMS[name](affine=affine_, bias=bias)
     assert not norm.shifts  # so that the linear layer in front keeps its bias
     a = sums(6, 5, 0)
     for dense in (norm.dense(5), NORMS[name](affine=affine_, bias=bias).term(5)):
-        assert {n for n, _ in dense.named_parameters()} <= ({"weight"} if affine_ else set())
+        assert {n for n, _ in dense.named_parameters()} - {"alpha"} <= ({"weight"} if affine_ else set())
     torch.testing.assert_close(norm.dense(5).double()(a), NORMS[name]().dense(5).double()(a))
     for kind in (LSTM, GRU, RNN):
         layers = []
         for one in (norm, NORMS[name]()):
             torch.manual_seed(0)
             layers.append(kind(3, 4, 2, norm=one, max_t=5))
-        names = {n.split("_l")[0] for n, _ in layers[0].named_parameters()}
+        names = {n.split("_l")[0] for n, _ in layers[0].named_parameters() if not n.startswith("alpha")}
         assert names == {"weight_ih", "weight_hh"} | ({n for n in names if n.startswith("gain")} if affine_ else set())
         assert torch.equal(layers[0].weight_ih_l1, layers[1].weight_ih_l1)  # the same draws
         if affine_:
             x = torch.randn(5, 3, 3)
             torch.testing.assert_close(layers[0](x), layers[1](x))
     draw = LSTM(3, 4, norm=NORMS[name](affine=False), placement="cell_only", max_t=5)
-    assert {n for n, _ in draw.named_parameters()} == {f"{n}_l0" for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    assert {n for n, _ in draw.named_parameters()} - {"alpha_c_l0"} == {
+        f"{n}_l0" for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    }
 
 
 @pytest.mark.parametrize("kind", [LSTM, GRU, RNN])

@@ -134,9 +134,10 @@ def test_all_norms_start_from_torchs_weights_and_draw_nothing_else(kind, norm):
     assert torch.equal(torch.rand(1), after)
     for name in ("weight_ih_l0", "weight_hh_l0", "weight_ih_l1", "weight_hh_l1"):
         torch.testing.assert_close(getattr(mine, name), getattr(theirs, name), rtol=0, atol=1e-7)
-    owned = norm in ("ln", "rms", "bn")
+    owned = norm not in ("none", "wn")
     assert torch.equal(mine.bias_ih_l0, torch.zeros_like(mine.bias_ih_l0) if owned else theirs.bias_ih_l0)
-    if owned:
+    assert hasattr(mine, "gain_hh_l1") == (owned and norm != "ln_simple")
+    if hasattr(mine, "gain_hh_l1"):
         assert (mine.gain_hh_l1 == (0.1 if norm == "bn" else 1.0)).all()
 
 

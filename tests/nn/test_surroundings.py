@@ -180,7 +180,7 @@ def test_autocast_gives_the_types_of_torchs_layers(kind, packed, low_input, with
 
 @pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("norm", ["none", "ln", "rms", "bn", "wn"])
+@pytest.mark.parametrize("norm", ["none", "ln", "rms", "bn", "wn", "group", "dyt"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_trains_every_norm(kind, norm, dtype):
     """Results are rounded; gradients of parameters stay float32 and are those without autocast, to that rounding."""

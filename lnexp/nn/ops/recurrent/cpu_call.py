@@ -225,6 +225,6 @@ def backward(
     del alive
 
     dbias_ih, dbias_hh, dgain_ih, dgain_hh, dbias_in, dgain_c, dbias_c = dparameters.split([G] * 5 + [H] * 2)
-    every = [dweight_ih, dweight_hh, dbias_ih, dbias_hh, dbias_in, dgain_ih, dgain_hh, dgain_c, dbias_c, None]
+    every = [dweight_ih, dweight_hh, dbias_ih, dbias_hh, dbias_in, dgain_ih, dgain_hh, dgain_c, dbias_c, *[None] * 4]
     weights = [None if parameter is None else gradient for parameter, gradient in zip(run.w, every, strict=True)]
     return Gradients(dx_TBI, dh0_BH, None if run.c0_BH is None else dc0_BH, weights)

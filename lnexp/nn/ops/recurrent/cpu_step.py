@@ -91,7 +91,7 @@ def describe(cell: Cell, w: Weights, cases: int) -> tuple[Call, list[Tensor]]:
         raise ValueError(f"weight_hh.shape={(G, hidden)}: must be ({GATES[cell.kind]} * hidden, hidden)")
     alive = [zeros, ones]
     sizes = (G * inputs, G * hidden, G, G, G, G, G, hidden, hidden)
-    for name, t, size in zip(Weights._fields, w, sizes, strict=False):  # not weight_hr, which `fits` excludes
+    for name, t, size in zip(Weights._fields, w, sizes, strict=False):  # not what `fits` excludes
         if t is None and name != "bias_in":
             t = ones if name.startswith("gain") else zeros
         elif t is not None and t.numel() != size:
@@ -180,7 +180,7 @@ def backward(
     dweight_hh = dsums_h_BG.t() @ h_BH if wanted[4] else None
     dbias_ih, dbias_hh, dgain_ih, dgain_hh, _, dgain_c, dbias_c = dparameters.split([G] * 5 + [H] * 2)
     dbias_in = None if w.bias_in is None else dsums_x_BG.sum(dim=0)
-    every = [dweight_ih, dweight_hh, dbias_ih, dbias_hh, dbias_in, dgain_ih, dgain_hh, dgain_c, dbias_c, None]
+    every = [dweight_ih, dweight_hh, dbias_ih, dbias_hh, dbias_in, dgain_ih, dgain_hh, dgain_c, dbias_c, *[None] * 4]
     gradients = [None if parameter is None else gradient for parameter, gradient in zip(w, every, strict=True)]
     return [dx_BI, dh0_BH, None if c_BH is None else dc_BH, *gradients]
 

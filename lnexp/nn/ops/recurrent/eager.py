@@ -20,10 +20,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from lnexp.nn.ops.autograd import with_higher_derivatives
 from lnexp.nn.ops.recurrent.interface import Cell, Inputs, Output, Stats, Weights
 from lnexp.nn.ops.recurrent.reference import plain_function
-from lnexp.nn.ops.recurrent.step_norm import CaseNorm, UnitNorm, step_norm
+from lnexp.nn.ops.recurrent.step_norm import CaseNorm, StepNorm, step_norm
 from lnexp.nn.ops.recurrent.weight_gradient import RecurrentProduct
 
-Norms = dict[str, UnitNorm | CaseNorm]  # by place: "ih" the input term, "hh" the recurrent one, "c" the new cell
+Norms = dict[str, StepNorm]  # by place: "ih" the input term, "hh" the recurrent one, "c" the new cell
 States = tuple[Tensor, ...]  # h_bH, and for lstm c_bH
 Step = Callable[[int, Tensor, States], States]  # of t, the recurrent product a_bG and the states: the new states
 
@@ -121,12 +121,12 @@ def rnn(cell: Cell, w: Weights, norms: Norms, x_NI: Tensor, sizes: list[int]) ->
     return rows_NG, step
 
 
-def normalised_inputs(w: Weights, norm: UnitNorm | CaseNorm, x_NI: Tensor, sizes: list[int]) -> Sequence[Tensor]:
+def normalised_inputs(w: Weights, norm: StepNorm, x_NI: Tensor, sizes: list[int]) -> Sequence[Tensor]:
     """The normalised input terms of each step: in one call, unless each step has statistics of its own."""
     a_NG = F.linear(x_NI, w.weight_ih, w.bias_in)
-    if isinstance(norm, UnitNorm):
-        return norm(0, a_NG).split(sizes)
-    return [norm(t, a_bG) for t, a_bG in enumerate(a_NG.split(sizes))]
+    if isinstance(norm, CaseNorm):
+        return [norm(t, a_bG) for t, a_bG in enumerate(a_NG.split(sizes))]
+    return norm(0, a_NG).split(sizes)
 
 
 def nothing(w: Weights, x_NI: Tensor) -> Tensor:
@@ -148,9 +148,7 @@ def step_norms(cell: Cell, w: Weights, stats: Stats | None, hidden: int) -> Norm
         "hh": w.bias_hh if separate else total(w.bias_ih, w.bias_hh) if cell.kind == "rnn" else None,
         "c": w.bias_c,
     }
-    return {
-        place: step_norm(cell, place, hidden, getattr(w, f"gain_{place}"), biases[place], stats) for place in cell.places(hidden)
-    }
+    return {place: step_norm(cell, w, place, hidden, biases[place], stats) for place in cell.places(hidden)}
 
 
 def batch_stats(norms: Norms, steps: int) -> Stats | None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
-CELL_NORMS = ("none", "bn", "ln", "rms")  # all normalisations inside recurrent cells
+CELL_NORMS = ("none", "bn", "ln", "rms", "group", "dyt")  # all normalisations inside recurrent cells
 PLACEMENTS = {
     "lstm": ("all_gates", "per_gate", "cell_only", "bias_inside", "gates_only", "carried_cell"),
     "gru": ("all_gates", "per_gate", "bias_inside"),
@@ -36,6 +36,7 @@ class Cell:
             `bias_in` inside the norm of the input term, as in the authors' code; "gates_only": LSTM, as "all_gates" without the
             norm of the new cell; "carried_cell": LSTM, as "all_gates", but the next step gets the normalised cell.
         nonlinearity: of kind "rnn": "tanh" or "relu".
+        unit_groups: norm "group": number of groups among the units of each gate, and of the cell.
 
     Raises:
         ValueError: a value that is not in these lists.
@@ -46,6 +47,7 @@ class Cell:
     eps: float = 1e-5
     placement: str = "all_gates"
     nonlinearity: str = "tanh"
+    unit_groups: int = 1
 
     def __post_init__(self) -> None:
         choices = {"kind": tuple(GATES), "norm": CELL_NORMS, "nonlinearity": NONLINEARITIES}
@@ -76,7 +78,7 @@ class Cell:
     @property
     def bias_inside(self) -> bool:
         """Whether there is a bias_in: not under "none", where it would double bias_ih, nor "bn", where it would cancel."""
-        return self.placement == "bias_inside" and self.norm in ("ln", "rms")
+        return self.placement == "bias_inside" and self.norm not in ("none", "bn")
 
     def places(self, hidden_size: int) -> dict[str, int]:
         """What is normalised, with its size: "ih" W_ih x, "hh" W_hh h (kind "rnn": the sum of both), "c" the new cell."""
@@ -86,11 +88,20 @@ class Cell:
             places = {"hh": gates} if self.kind == "rnn" else {"ih": gates, "hh": gates}
         return places | ({"c": hidden_size} if self.kind == "lstm" and self.cell_norm != "none" else {})
 
-    def groups(self, hidden_size: int) -> list[int]:
-        """Sizes of the parts of the G summed inputs that ln and rms normalise separately, in order."""
+    def groups(self, hidden_size: int, place: str = "hh") -> list[int]:
+        """Sizes of the parts of a place that are normalised separately, in order; under "dyt" each has an alpha of its own."""
+        if self.norm == "group":
+            return [hidden_size // self.unit_groups] * (self.unit_groups * (1 if place == "c" else GATES[self.kind]))
+        if place == "c":
+            return [hidden_size]
         if self.per_gate:
             return [hidden_size] * GATES[self.kind]
         return {"lstm": [4 * hidden_size], "gru": [2 * hidden_size, hidden_size], "rnn": [hidden_size]}[self.kind]
+
+    def alphas(self, hidden_size: int) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the scales of dynamic tanh, none under other norms."""
+        places = self.places(hidden_size) if self.norm == "dyt" else ()
+        return {f"alpha_{place}": (len(self.groups(hidden_size, place)),) for place in places}
 
 
 class Weights(NamedTuple):
@@ -106,6 +117,9 @@ class Weights(NamedTuple):
     gain_c: Tensor | None = None  # [H] lstm
     bias_c: Tensor | None = None  # [H] lstm
     weight_hr: Tensor | None = None  # [P, H] lstm: h = W_hr (o * tanh(N(c)))
+    alpha_ih: Tensor | None = None  # [number of `Cell.groups`] norm "dyt": N(a) = tanh(alpha a)
+    alpha_hh: Tensor | None = None
+    alpha_c: Tensor | None = None  # [1] lstm
 
 
 class Stats(NamedTuple):

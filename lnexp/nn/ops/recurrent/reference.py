@@ -22,7 +22,7 @@ def reference(inputs: Inputs) -> Output:
     lengths_B = torch.full((cases,), steps, device="cpu") if lengths_B is None else lengths_B
     real_TB1 = (torch.arange(steps, device="cpu")[:, None] < lengths_B)[..., None].to(x_TBI.device)
     x_TBI = torch.where(real_TB1, x_TBI, 0)  # no value in the padding, not even a NaN, reaches the result
-    norm = Normalisation(cell, stats)
+    norm = Normalisation(cell, w, stats)
     outs = []
     for t, (x_BI, real_B1) in enumerate(zip(x_TBI.unbind(), real_TB1.unbind(), strict=True)):
         norm.enter(t, real_B1)
@@ -51,7 +51,7 @@ def lstm_step(cell: Cell, w: Weights, norm: Normalisation, x_BI: Tensor, h_BH: T
     c_new_BH = f.sigmoid() * c_BH + i.sigmoid() * g.tanh()  # (21), (30): the next step gets the cell unnormalised
     normal_BH = c_new_BH
     if cell.cell_norm != "none":
-        normal_BH = affine(norm("c", c_new_BH, [c_BH.shape[1]]), w.gain_c, w.bias_c)
+        normal_BH = affine(norm("c", c_new_BH, cell.groups(c_BH.shape[1], "c")), w.gain_c, w.bias_c)
     h_new_BH = o.sigmoid() * normal_BH.tanh()  # (22), (31): the output gets it normalised
     carried_BH = normal_BH if cell.placement == "carried_cell" else c_new_BH
     return h_new_BH if w.weight_hr is None else linear(h_new_BH, w.weight_hr), carried_BH
@@ -70,7 +70,7 @@ def gru_step(cell: Cell, w: Weights, norm: Normalisation, x_BI: Tensor, h_BH: Te
 def rnn_step(cell: Cell, w: Weights, norm: Normalisation, x_BI: Tensor, h_BH: Tensor) -> Tensor:
     """Equation (4): one normalisation, of the sum of both terms. Returns the new h."""
     a_BG = linear(x_BI, w.weight_ih, w.bias_in) + linear(h_BH, w.weight_hh)
-    a_BG = affine(affine(norm("hh", a_BG, [h_BH.shape[1]]), w.gain_hh, w.bias_hh), None, w.bias_ih)
+    a_BG = affine(affine(norm("hh", a_BG, cell.groups(h_BH.shape[1])), w.gain_hh, w.bias_hh), None, w.bias_ih)
     return a_BG.relu() if cell.nonlinearity == "relu" else a_BG.tanh()
 
 
@@ -92,22 +92,28 @@ def affine(a_BF: Tensor, gain_F: Tensor | None, bias_F: Tensor | None) -> Tensor
     return a_BF if bias_F is None else a_BF + bias_F
 
 
+def spread(alpha_g: Tensor, groups: list[int]) -> Tensor:
+    """One value of each group, for each of its features."""
+    return torch.cat([alpha_1.expand(size) for alpha_1, size in zip(alpha_g.split(1), groups, strict=True)])
+
+
 class Normalisation:
     """N(.) at each place ("ih", "hh", "c") and step of one sequence, before gain and bias; eps is inside the root.
 
-    Layer and RMS normalisation are over the units of one case, whatever the step. Batch normalisation is over the real cases of
-    the present step, or uses given population statistics.
+    Layer, RMS and group normalisation are over the units of one case, whatever the step. Batch normalisation is over the real
+    cases of the present step, or uses given population statistics. Dynamic tanh has no statistics.
 
     Raises:
         ValueError: a norm that is not in its table.
     """
 
-    def __init__(self, cell: Cell, stats: Stats | None) -> None:
+    def __init__(self, cell: Cell, w: Weights, stats: Stats | None) -> None:
         forms = {"none": self.none, "bn": self.over_cases, "ln": self.over_units, "rms": self.over_units}
+        forms |= {"group": self.over_units, "dyt": self.squashed}
         if cell.norm not in forms:
             raise ValueError(f"norm={cell.norm}: the reference knows {', '.join(forms)}")
-        self.form, self.centres = forms[cell.norm], cell.norm == "ln"
-        self.eps, self.stats = cell.eps, stats
+        self.form, self.centres = forms[cell.norm], cell.norm != "rms"
+        self.w, self.eps, self.stats = w, cell.eps, stats
         self.seen: dict[str, list[Tensor]] = {}
 
     def enter(self, t: int, real_B1: Tensor) -> None:
@@ -125,12 +131,16 @@ class Normalisation:
         return (a_BF - mean_F) / (var_F + self.eps).sqrt()
 
     def over_units(self, place: str, a_BF: Tensor, groups: list[int]) -> Tensor:
-        """Equations (3) and (15)-(16); RMS normalisation does not subtract the mean."""
+        """Equations (3) and (15)-(16), for each group; RMS normalisation does not subtract the mean."""
         parts = []
         for a_Bg in a_BF.split(groups, dim=1):
             centred_Bg = a_Bg - a_Bg.mean(dim=1, keepdim=True) if self.centres else a_Bg
             parts.append(centred_Bg / (centred_Bg.square().mean(dim=1, keepdim=True) + self.eps).sqrt())
         return torch.cat(parts, dim=1)
+
+    def squashed(self, place: str, a_BF: Tensor, groups: list[int]) -> Tensor:
+        """tanh(alpha a) (Zhu et al. 2025), with one alpha for each group."""
+        return (spread(getattr(self.w, f"alpha_{place}"), groups) * a_BF).tanh()
 
     def moments(self, place: str, a_BF: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance over the real cases, recorded (0 at a step that none reaches); or the population's."""

@@ -39,7 +39,7 @@ def step(cell: Cell, w: Weights, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None
 
 def plain_step(cell: Cell, w: Weights, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None, stats: Stats | None) -> StepOutput:
     """The paper's equations in plain torch calls (`reference`)."""
-    norm = Normalisation(cell, stats)
+    norm = Normalisation(cell, w, stats)
     norm.enter(0, torch.ones(x_BI.shape[0], 1, dtype=torch.bool, device=x_BI.device))
     if cell.kind == "lstm":
         assert c_BH is not None, "an LSTM has two states"

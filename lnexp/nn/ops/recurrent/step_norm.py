@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lnexp.nn.ops.recurrent.interface import Cell, Stats
+from lnexp.nn.ops.recurrent.interface import Cell, Stats, Weights
+from lnexp.nn.ops.recurrent.reference import affine, spread
 
 
 class UnitNorm:
@@ -36,6 +37,26 @@ class UnitNorm:
             return F.layer_norm(a_RF, a_RF.shape[1:], gain_F, bias_F, self.eps)
         a_RF = F.rms_norm(a_RF, a_RF.shape[1:], gain_F, self.eps)
         return a_RF if bias_F is None else a_RF + bias_F
+
+
+class GroupNorm:
+    """Group normalisation: layer normalisation of equal groups of features; the step is ignored."""
+
+    def __init__(self, groups: int, eps: float, gain_F: Tensor | None, bias_F: Tensor | None) -> None:
+        self.groups, self.eps, self.gain_F, self.bias_F = groups, eps, gain_F, bias_F
+
+    def __call__(self, t: int, a_RF: Tensor) -> Tensor:
+        return torch.group_norm(a_RF, self.groups, self.gain_F, self.bias_F, self.eps)
+
+
+class DynamicTanh:
+    """gain * tanh(alpha a) + bias; the step is ignored."""
+
+    def __init__(self, alpha_F: Tensor, gain_F: Tensor | None, bias_F: Tensor | None) -> None:
+        self.alpha_F, self.gain_F, self.bias_F = alpha_F, gain_F, bias_F
+
+    def __call__(self, t: int, a_RF: Tensor) -> Tensor:
+        return affine((self.alpha_F * a_RF).tanh(), self.gain_F, self.bias_F)
 
 
 class CaseNorm:
@@ -72,17 +93,22 @@ class CaseNorm:
         return F.pad(torch.stack(self.means), unreached), F.pad(torch.stack(self.variances), unreached)
 
 
-def step_norm(
-    cell: Cell, place: str, hidden: int, gain_F: Tensor | None, bias_F: Tensor | None, stats: Stats | None
-) -> UnitNorm | CaseNorm:
+StepNorm = UnitNorm | GroupNorm | DynamicTanh | CaseNorm
+
+
+def step_norm(cell: Cell, w: Weights, place: str, hidden: int, bias_F: Tensor | None, stats: Stats | None) -> StepNorm:
     """The normalisation of a place "ih", "hh" or "c" under the cell's norm, with gain and bias.
 
     Raises:
-        ValueError: a norm that is not bn, ln or rms.
+        ValueError: a norm that is not in its table.
     """
+    gain_F, groups = getattr(w, f"gain_{place}"), cell.groups(hidden, place)
     if cell.norm == "bn":
         return CaseNorm(cell.eps, gain_F, bias_F, None if stats is None else stats.at(place))
     if cell.norm in ("ln", "rms"):
-        groups = [hidden] if place == "c" else cell.groups(hidden)
         return UnitNorm(cell.norm == "ln", cell.eps, groups, gain_F, bias_F)
-    raise ValueError(f"norm={cell.norm}: the eager implementation knows none, bn, ln, rms")
+    if cell.norm == "group":
+        return GroupNorm(len(groups), cell.eps, gain_F, bias_F)
+    if cell.norm == "dyt":
+        return DynamicTanh(spread(getattr(w, f"alpha_{place}"), groups), gain_F, bias_F)
+    raise ValueError(f"norm={cell.norm}: the eager implementation knows none, bn, ln, rms, group, dyt")
