@@ -215,7 +215,7 @@ def recompute(results: Path) -> pd.DataFrame:
     for id, d in found.items():
         if len(d) > 1:
             p_t[id] = float(stats.ttest_1samp(d, 0, alternative="less" if d.mean() < 0 else "greater").pvalue)
-    for which in ("paper", "extension"):
+    for which in sorted({x["list"] for x in definitions.values()}):
         whole = [id for id, x in definitions.items() if x["list"] == which and len(found[id]) == len(x["seeds"])]
         for word, sign in (("supported", 1), ("contradicted", -1)):
             p = {id: float(stats.ttest_1samp(sign * found[id], 0, alternative="greater").pvalue) for id in whole}
