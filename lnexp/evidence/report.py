@@ -25,8 +25,9 @@ equal batches; each seed gives one effect, positive where the claim holds. On th
 Error rates: a single claim is falsely supported with probability {ALPHA} at most, and as often falsely contradicted. Over all of
 the paper's claims that are tested, any false "supported" has probability {FAMILY} at most (Holm), any false "contradicted" as
 much; the extensions, and each study, are lists of their own with the same bounds. A false "equivalent" has
-{ALPHA_EQUIVALENCE} for each claim, uncorrected. Intervals are t intervals at the level of the rule, {1 - 2 * ALPHA:.0%} ({1 - 2 * ALPHA_EQUIVALENCE:.0%} beside
-*equivalent*); p values are those of the direction of the effect. *Power* is that of the t test at this n for an effect of the
+{ALPHA_EQUIVALENCE} for each claim, uncorrected. Intervals are t intervals at the level of the rule, {1 - 2 * ALPHA:.0%}
+({1 - 2 * ALPHA_EQUIVALENCE:.0%} beside *equivalent*); p values are those of the direction of the effect. *Power* is that of
+the t test at this n for an effect of the
 size of the margin, with the spread seen (Holm lowers it); beside it is the n that gives {POWER:.0%}. For claims that are not run,
 it is that of the deciding n with the spread of the exploration.
 

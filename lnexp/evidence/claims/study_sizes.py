@@ -13,13 +13,13 @@ LOCAL_RATES = (0.00025, 0.001, 0.004)
 
 
 def at_batch(task: StudyTask, batch: int, other: str, rates: tuple[float, ...], experiment: str) -> Claim:
-    arms: list[Arm] = [{"norm.name": norm, "batch_size": batch} for norm in ("ln", other)]
+    first, second = ({"norm.name": norm, "batch_size": batch} for norm in ("ln", other))
     words = {"bn": "batch normalisation", "none": "no normalisation"}[other]
     return study_claim(
         f"size-batch-{task.key}-{batch}-{other}",
         f"{task.title}, one pass over the digits, batch {batch}: layer normalisation ends better than {words}.",
         experiment,
-        tuned(task, *arms, rates),
+        tuned(task, first, second, rates),
         task.margin,
         where="extension of section 3",
         study="size",
