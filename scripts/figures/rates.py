@@ -69,7 +69,7 @@ def rate_width(metric: str, better: str, axis: str, title: str) -> Callable[[pd.
             whole = speed.groupby(["norm.name", "optimizer.lr"])["value"].transform(lambda v: v.notna().all())
             lines(axes[0, column], speed[whole], "optimizer.lr", "norm.name", of_norm, norms_of(speed))
             axes[0, column].set(title=f"{width} units, level {level:.3g}", xlabel="learning rate")
-            leads(axes[1, column], at, better)
+            leads(axes[1, column], at.drop(columns=WIDTHS), better)
             axes[1, column].set(xlabel="learning rate of both")
             lines(axes[2, column], trials(at, better), "trials", "norm.name", of_norm, norms_of(at), log=False)
             axes[2, column].set(xlabel="trials")
