@@ -49,6 +49,8 @@ class MNIST(Task):
         "the paper's at batch 4 (training NLL .119 after the first epoch, the paper's .071).",
         "At desk scale (fig6) runs end after 15 of the paper's 65 epochs at batch 128 and after 5 at batch 4. fig6_full has "
         "all 65.",
+        "The studies (mnist_online, batch_size_mnist, initial_scale_mnist, distributed_mnist) have 256 units a layer and 20,000 "
+        "training digits.",
         "The paper's curves are means of two runs; ours are of five seeds.",
         "The paper does not say what batch normalisation uses at test time: statistics are estimated anew over 10,000 training "
         "digits before each evaluation, since running averages are poor at batch 4.",
