@@ -29,7 +29,7 @@ def check(cfg: DictConfig) -> None:
     check_integer("seed", cfg.seed, least=0)
     for key in ("batch_size", "log_every", "threads"):
         check_integer(key, cfg[key])
-    for key in ("epochs", "max_updates", "eval_every", "evaluations", "early_evaluations", "checkpoint_every"):
+    for key in ("epochs", "max_updates", "eval_every", "evaluations", "early_evaluations", "checkpoint_every", "local_batches"):
         check_integer(key, cfg[key], optional=True)
     if cfg.epochs is None and cfg.max_updates is None:
         raise UserError("epochs=null and max_updates=null: one of them must end the run")
@@ -38,6 +38,8 @@ def check(cfg: DictConfig) -> None:
     check_number("optimizer.lr", cfg.optimizer.lr, above=0)
     for key in ("clip_norm", "clip_norm_each", "checkpoint_minutes"):
         check_number(key, cfg[key], above=0, optional=True)
+    if cfg.ones_share not in (None, True):
+        raise UserError(f"ones_share={cfg.ones_share}: allowed are true, null")
     check_choice("optimizer.name", cfg.optimizer.name, OPTIMIZERS)
     check_choice("skip", "null" if cfg.skip is None else cfg.skip, ("null", "tabled"))
     check_choice("wandb.mode", cfg.wandb.mode, WANDB_MODES)

@@ -110,6 +110,8 @@ def make_norm(cfg: DictConfig) -> Norm:
     check_options("norm", cfg.norm, NORMS[name])
     try:
         norm = NORMS[name](**options)  # type: ignore[arg-type]
+        if cfg.get("local_batches") is not None:
+            norm.split(cfg.local_batches)
         norm.check_batch(cfg.batch_size)
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Keys that say where and how a run is made, but do not change its numbers.
 MACHINE = {"device", "threads", "checkpoint_every", "checkpoint_minutes", "results_dir", "data_dir"}
 MACHINE |= {"skip", "plan", "fresh", "samples", "wandb"}
-LATER: dict[str, Any] = {}  # dotted key -> the value at which it was introduced
+LATER: dict[str, Any] = {"norm.synchronised": False}  # dotted key -> the value at which it was introduced
 RENAMED: dict[str, str] = {}  # dotted key today -> dotted key under which it is hashed
 
 

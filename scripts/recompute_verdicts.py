@@ -118,6 +118,14 @@ def effect(m: dict, runs: list[dict]) -> float:
         return float(np.log(second) - np.log(first))
     if m["measure"] == "Reaches":
         return m["value"] * (1 if m["better"] == "lower" else -1) - late(runs[0])
+    if m["measure"] == "ExpectedBest":
+        values = [late(r) if m["over"] == "end" or r["diverged"] else float(np.mean(r["y"])) for r in runs]
+        half = len(runs) // 2
+        first, second = (
+            np.mean([min(subset) for subset in itertools.combinations(part, m["trials"])])
+            for part in (values[:half], values[half:])
+        )
+        return float(second - first)
     raise ValueError(f"no measure {m['measure']} here; write it")
 
 
@@ -209,7 +217,7 @@ def recompute(results: Path) -> pd.DataFrame:
     for id, d in found.items():
         if len(d) > 1:
             p_t[id] = float(stats.ttest_1samp(d, 0, alternative="less" if d.mean() < 0 else "greater").pvalue)
-    for which in ("paper", "extension"):
+    for which in sorted({x["list"] for x in definitions.values()}):
         whole = [id for id, x in definitions.items() if x["list"] == which and len(found[id]) == len(x["seeds"])]
         for word, sign in (("supported", 1), ("contradicted", -1)):
             p = {id: float(stats.ttest_1samp(sign * found[id], 0, alternative="greater").pvalue) for id in whole}

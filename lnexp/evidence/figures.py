@@ -32,12 +32,14 @@ class Figure:
         draw: from the rows of `tables.load`, or of a plain table, to a figure, or to a table in Markdown.
         experiment: the preset or analysis whose runs are drawn.
         table: the plain table that is drawn instead, where there are no training runs.
+        more: presets whose runs, if there are any, are drawn in the same figure. A run of several presets is drawn once.
     """
 
     name: str
     draw: Callable[[pd.DataFrame], mpl.figure.Figure | str]
     experiment: str = ""
     table: str = ""
+    more: tuple[str, ...] = ()
 
     def save(self, results: Path = paths.RESULTS, scale: str | None = None) -> str:
         """Draw the figure into <results>/figures/<name>.png, or .md for a text; a line that says what was written.
@@ -46,8 +48,11 @@ class Figure:
         another preset of the same configurations are left to that preset's figure.
         """
         if self.experiment:
-            frame = load(self.experiment, scale, results)
-            frame = frame[~frame["seed"].isin(seeds_of_others(self.experiment))] if len(frame) else frame
+            frame = own_runs(self.experiment, scale, results)
+            others = [found for name in self.more if len(found := own_runs(name, scale, results))]
+            if others:
+                frame = pd.concat([frame, *others] if len(frame) else others)
+                frame = frame[~frame.duplicated(["id", "metric", "step"])]
         else:
             frame = read_plain(self.table, results)
         if frame.empty and self.experiment:
@@ -66,6 +71,12 @@ class Figure:
                 drawn.savefig(path, metadata={"Software": None})
                 plt.close(drawn)
         return str(path)
+
+
+def own_runs(experiment: str, scale: str | None, results: Path) -> pd.DataFrame:
+    """The rows of a preset without the seeds that belong to another preset of the same configurations."""
+    frame = load(experiment, scale, results)
+    return frame[~frame["seed"].isin(seeds_of_others(experiment))].assign(experiment=experiment) if len(frame) else frame
 
 
 def main(figures: Iterable[Figure], description: str | None = None) -> None:

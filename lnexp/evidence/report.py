@@ -25,9 +25,10 @@ equal batches; each seed gives one effect, positive where the claim holds. On th
 
 Error rates: a single claim is falsely supported with probability {ALPHA} at most, and as often falsely contradicted. Over all of
 the paper's claims that are tested, any false "supported" has probability {FAMILY} at most (Holm), any false "contradicted" as
-much; the extensions are a list of their own with the same bounds. A false "equivalent" has {ALPHA_EQUIVALENCE} for each claim,
-uncorrected. Intervals are t intervals at the level of the rule, {1 - 2 * ALPHA:.0%} ({1 - 2 * ALPHA_EQUIVALENCE:.0%} beside
-*equivalent*); p values are those of the direction of the effect. *Power* is that of the t test at this n for an effect of the
+much; the extensions, and each study, are lists of their own with the same bounds. A false "equivalent" has
+{ALPHA_EQUIVALENCE} for each claim, uncorrected. Intervals are t intervals at the level of the rule, {1 - 2 * ALPHA:.0%}
+({1 - 2 * ALPHA_EQUIVALENCE:.0%} beside *equivalent*); p values are those of the direction of the effect. *Power* is that of
+the t test at this n for an effect of the
 size of the margin, with the spread seen (Holm lowers it); beside it is the n that gives {POWER:.0%}. For claims that are not run,
 it is that of the deciding n with the spread of the exploration.
 
@@ -89,12 +90,12 @@ def _overview(claims: pd.DataFrame) -> str:
         counts = (of_paper if len(of_paper) else mine)["verdict"].value_counts().reindex(VERDICTS, fill_value=0)
         link = f"[{section.number}](#{_anchor(section)}) {section.title}"
         lines.append("| " + " | ".join([link, section.says, *map(str, counts), section.size, section.caveat]) + " |")
-    counted = "Counts are of the paper's own claims (permuted MNIST: of our extension), one section of the paper per line.\n"
+    counted = "Counts are of the paper's own claims (permuted MNIST, studies: of ours), one section of the paper per line.\n"
     return "\n".join([_tried(claims, "paper"), *lines, "", counted, _tried(claims, "extension")])
 
 
 def _tried(claims: pd.DataFrame, which: str) -> str:
-    mine = claims[claims["list"] == which]
+    mine = claims[(claims["list"] == "paper") == (which == "paper")]
     run, explored = mine["verdict"] != "not run", mine["exploration"] != ""
     name = "the paper's claims" if which == "paper" else "the extensions, which the paper does not claim"
     counts = mine["verdict"].value_counts()

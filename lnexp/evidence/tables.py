@@ -185,6 +185,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     values = identity(cfg)
     facts = {"id": folder.name, "digest": digest(values), "family": run_group(values), "status": summary["status"]}
     facts |= {name: _all_of([start[name] for start in starts]) for name in FACTS[3:-1]}
+    facts |= _later(cfg)
     facts["data_digest"] = _all_of([one for start in starts if (one := start.get("data", {}).get("digest"))] or [None])
     rows = pd.read_csv(folder / "metrics.csv")
     rows = rows.groupby(["split", "metric"], sort=False, group_keys=False)[rows.columns.tolist()].apply(_thin)
@@ -196,6 +197,16 @@ def _rounded(rows: pd.DataFrame) -> pd.DataFrame:
     digits = {"seconds": 1, "cpu_seconds": 3}  # claims on time take logarithms of processor time
     times = {column: rows[column].round(n) for column, n in digits.items() if column in rows}
     return rows.assign(value=rows["value"].map(lambda v: float(f"{v:.{DIGITS}g}")), **times)
+
+
+def _later(cfg: DictConfig) -> dict[str, Any]:
+    """The knobs that came later, which an identity leaves out at their first value: arms of claims are selected by them."""
+    from lnexp.identity import LATER
+    from lnexp.tasks import TASKS
+
+    keys = [*LATER, *(f"task.{key}" for key in TASKS[cfg.task.name].later_knobs)]
+    found = {key: OmegaConf.select(cfg, key) for key in keys}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _all_of(values: list[Any]) -> Any:

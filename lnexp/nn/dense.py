@@ -6,6 +6,7 @@ Shapes: B batch, N features.
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _WeightNorm
@@ -73,12 +74,27 @@ class BatchDense(nn.BatchNorm1d):
     Args:
         gain: initial value of the gain; None: neither gain nor bias.
         bias: whether there is a bias, with a gain.
+        synchronised: in training in several processes, take mean and variance over the cases of all of them.
+
+    Attributes:
+        parts: in training, part r takes statistics of its own over cases r, r + parts, ..., as process r of that many does; the
+            running averages are the first part's, as those of the first process.
     """
 
+    parts = 1
+
     def __init__(
-        self, n: int, eps: float, momentum: float, unbiased_up_to: int, gain: float | None = 1.0, bias: bool = True
+        self,
+        n: int,
+        eps: float,
+        momentum: float,
+        unbiased_up_to: int,
+        gain: float | None = 1.0,
+        bias: bool = True,
+        synchronised: bool = False,
     ) -> None:
         super().__init__(n, eps=eps, momentum=momentum, affine=gain is not None)
+        self.synchronised = synchronised
         self.unbiased_up_to, self.usual_momentum = unbiased_up_to, momentum
         if gain is not None:
             nn.init.constant_(self.weight, gain)
@@ -95,6 +111,47 @@ class BatchDense(nn.BatchNorm1d):
         self.momentum = self.usual_momentum
 
     def forward(self, a_BN: Tensor) -> Tensor:
+        together = self.momentum is None  # statistics for evaluation: of whole batches, in one process
+        if not self.training or together:
+            return self.whole(a_BN)
+        if self.synchronised and dist.is_available() and dist.is_initialized():
+            return self.over_processes(a_BN)
+        return self.whole(a_BN) if self.parts == 1 else self.in_parts(a_BN)
+
+    def in_parts(self, a_BN: Tensor) -> Tensor:
+        """Each part normalised by itself: one more factor of the features."""
+        P, (cases, n) = self.parts, a_BN.shape
+        if cases % P:
+            raise ValueError(f"a batch of {cases} cases: must be a multiple of the {P} parts with statistics of their own")
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        k = 1 - P / cases if cases // P <= self.unbiased_up_to else 1.0
+        mean, var = self.running_mean.repeat(P), self.running_var.repeat(P)
+        gain, bias = (None if t is None else t.repeat(P) for t in (self.weight, self.bias))
+        gain = (a_BN.new_ones(P * n) if gain is None else gain) * k**0.5
+        normal = F.batch_norm(a_BN.reshape(cases // P, P * n), mean, var, gain, bias, True, self.momentum or 0.0, self.eps * k)
+        self.running_mean.copy_(mean[:n])
+        self.running_var.copy_(var[:n])
+        return normal.view(cases, n)
+
+    def over_processes(self, a_BN: Tensor) -> Tensor:
+        """Mean and variance over the cases of all processes, with gradients through both."""
+        from torch.distributed.nn.functional import all_reduce
+
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        cases = a_BN.shape[0] * dist.get_world_size()
+        centred_BN = a_BN - all_reduce(a_BN.sum(dim=0)) / cases
+        squares_N = all_reduce(centred_BN.square().sum(dim=0))
+        normal_BN = centred_BN / (squares_N / (cases - 1 if cases <= self.unbiased_up_to else cases) + self.eps).sqrt()
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_((a_BN - centred_BN)[0], self.momentum or 0.0)
+            self.running_var.lerp_(squares_N / (cases - 1), self.momentum or 0.0)
+        normal_BN = normal_BN if self.weight is None else normal_BN * self.weight
+        return normal_BN if self.bias is None else normal_BN + self.bias
+
+    def whole(self, a_BN: Tensor) -> Tensor:
+        """Statistics over all cases at hand."""
         cases = a_BN.shape[0]
         if not self.training or cases > self.unbiased_up_to:
             return super().forward(a_BN)

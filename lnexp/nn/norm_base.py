@@ -136,5 +136,12 @@ class Norm(ABC):
             for module, training in zip(modules, modes, strict=True):
                 module.training = training
 
+    def split(self, parts: int) -> None:  # noqa: B027  most norms do not see other cases
+        """In training, take each of `parts` equal parts of a batch by itself, as in that many processes: local statistics.
+
+        Raises:
+            ValueError: fewer than 1 part.
+        """
+
     def check_batch(self, batch_size: int) -> None:  # noqa: B027  most norms can be trained with any batch
         """Raise a ValueError if this norm cannot be trained with that many cases in a batch."""

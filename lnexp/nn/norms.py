@@ -23,7 +23,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from lnexp.nn.conv import BatchConv, UnitsConv
 from lnexp.nn.dense import BatchDense, RMSDense, UnitWeights
-from lnexp.nn.norm_base import Norm
+from lnexp.nn.norm_base import Norm, NormError
 from lnexp.nn.norms_beyond import DynamicTanh, GroupNorm
 
 
@@ -115,6 +115,8 @@ class BatchNorm(Norm):
         statistics: used in evaluation. "population": estimated over training batches before each evaluation, as in Ioffe and
             Szegedy's algorithm 2; "running": exponential averages updated during training.
         momentum: weight of the newest batch in the running averages.
+        synchronised: in training in several processes, dense layers take statistics over the cases of all of them; otherwise
+            each process takes its own. Recurrent layers refuse it.
 
     Raises:
         ValueError: an unknown `statistics`.
@@ -133,8 +135,10 @@ class BatchNorm(Norm):
         momentum: float = 0.1,
         affine: bool = True,
         bias: bool = True,
+        synchronised: bool = False,
     ) -> None:
         super().__init__(eps, gain, affine, bias)
+        self.synchronised, self.parts = synchronised, 1
         self.step_gain = 0.1 if gain is None else gain
         if statistics not in ("population", "running"):
             raise ValueError(f"norm.statistics={statistics}: allowed are population, running")
@@ -144,12 +148,31 @@ class BatchNorm(Norm):
         return self.over_cases(n, self.gain)
 
     def conv(self, channels: int, over: str = "map") -> nn.Module:
-        """Over cases and positions, for each channel."""
+        """Over cases and positions, for each channel. Raises a NormError for statistics of parts, or of several processes."""
+        self.check_local("layers of feature maps")
         gain = self.gain if self.affine else None
         return BatchConv(channels, self.eps, self.momentum, self.unbiased_up_to, gain, self.bias)
 
     def over_cases(self, n: int, gain: float) -> BatchDense:
-        return BatchDense(n, self.eps, self.momentum, self.unbiased_up_to, gain if self.affine else None, self.bias)
+        affine = gain if self.affine else None
+        layer = BatchDense(n, self.eps, self.momentum, self.unbiased_up_to, affine, self.bias, self.synchronised)
+        layer.parts = self.parts
+        return layer
+
+    def recurrent(self) -> str:
+        """As `Norm.recurrent`. Raises a NormError for statistics of parts of a batch, or of several processes."""
+        self.check_local("recurrent layers")
+        return super().recurrent()
+
+    def check_local(self, layers: str) -> None:
+        if self.parts > 1 or self.synchronised:
+            what = "synchronised statistics" if self.synchronised else f"statistics of {self.parts} parts of a batch"
+            raise NormError(f"norm={self.name}: {layers} have no {what}")
+
+    def split(self, parts: int) -> None:
+        if parts < 1:
+            raise ValueError(f"parts={parts}: must be 1 or more")
+        self.parts = parts
 
     def calibrate(self, model: nn.Module, forward: Callable[[Any], Any], batches: Iterable[Any]) -> None:
         """As `Norm.calibrate`; running statistics are not changed."""
@@ -159,6 +182,8 @@ class BatchNorm(Norm):
     def check_batch(self, batch_size: int) -> None:
         if batch_size < 2:
             raise ValueError(f"batch_size={batch_size}: norm={self.name} needs at least 2 cases to have a variance")
+        if batch_size % self.parts or batch_size < 2 * self.parts:
+            raise ValueError(f"batch_size={batch_size}: must be a multiple of {self.parts} parts of 2 cases or more each")
 
 
 class BatchNormEverywhere(BatchNorm):

@@ -30,7 +30,10 @@ class Options(TypedDict, total=False):
         "per_gate": one norm for each gate (ablation; bn and group, whose groups are of one gate's units, are not changed by it);
         "bias_inside": as "all_gates", with a bias inside the norm of the input term, N(W_ih x + bias_in), as in the authors'
             code. Without effect where it would double bias_ih (none, wn) or cancel (bn);
-        "cell_only" (LSTM): the new cell alone, as in the paper's DRAW (equations 29-31).
+        "cell_only" (LSTM): the new cell alone, as in the paper's DRAW (equations 29-31);
+        "gates_only" (LSTM): as "all_gates", without the norm of the new cell;
+        "carried_cell" (LSTM): as "all_gates", but the next step gets the normalised cell, gain_c N(c) + bias_c. Runs without
+            compiled kernels.
     learned_state: the initial states are parameters h0, c0 [L, H], used where no state is given. Under bn h0 cancels in the
         statistics, as all cases share it: there, pass a state with noise.
     state_std: standard deviation of their initial values; 0: they start at 0.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from lnexp.nn import Norm
 from lnexp.seeding import generator_states, restore_generators, seed_everything, set_aside
 from lnexp.tasks.base import Task, When, build_model, words
+from lnexp.tasks.ones_share import ones_shares
 from lnexp.training.distributed import ProcessGroup
 from lnexp.training.interrupt import Interrupt
 from lnexp.training.optim import make_optimizer
@@ -61,13 +63,14 @@ def fit(
     per_epoch, steps, eval_every = schedule(task, cfg)
     early = {max(1, per_epoch >> k) for k in range(1, (cfg.early_evaluations or 0) + 1)}
     log_every, save_every = cfg.log_every, cfg.checkpoint_every or steps
+    measures = partial(evaluate, task, norm, model, cfg.seed, shares=bool(cfg.ones_share))
     clipped, shown = clipping(model, cfg), [curve.metric for curve in task.curves]
     selects = any("end" in evaluation.when for evaluation in task.evaluations())
     if log:
         if step:
             log.progress.say(f"resumed at update {step} of {steps}")
         log.progress.start(step, steps, ("loss", task.curves[0].metric))
-        if step == 0 and (values := evaluate(task, norm, model, cfg.seed, 0, "start")):
+        if step == 0 and (values := measures(0, "start")):
             log.write(0, 0, watch.times, values)
 
     while step < steps and status == "finished":
@@ -107,7 +110,7 @@ def fit(
                     status = "diverged"
                     break
             if evaluates and log:
-                values = evaluate(task, norm, model, cfg.seed, step, "during")
+                values = measures(step, "during")
                 log.write(step, epoch, watch.times, values)
                 log.progress.show(step, {name: values[name] for name in shown if name in values}, now=True)
                 if selects and task.curves[0].improves(values[task.curves[0].metric], best):
@@ -126,7 +129,7 @@ def fit(
 
     if log and best is not None:
         model.load_state_dict(log.best_weights())
-        log.write(step, (step - 1) // per_epoch, watch.times, evaluate(task, norm, model, cfg.seed, step, "end"))
+        log.write(step, (step - 1) // per_epoch, watch.times, measures(step, "end"))
     if log and cfg.samples and status == "finished":
         with set_aside(cfg.seed, "samples"), torch.no_grad():
             task.samples(model.eval(), log.folder / "samples")
@@ -148,11 +151,14 @@ def clipping(model: nn.Module, cfg: DictConfig) -> list[tuple[list[nn.Parameter]
     return each + ([(parameters, cfg.clip_norm)] if cfg.clip_norm else [])
 
 
-def evaluate(task: Task, norm: Norm, model: nn.Module, seed: int, step: int, when: When) -> dict[str, float]:
+def evaluate(
+    task: Task, norm: Norm, model: nn.Module, seed: int, step: int, when: When, shares: bool = False
+) -> dict[str, float]:
     """All metrics of the evaluations that run at `when`, as "<evaluation>/<metric>".
 
     Population statistics of norms are estimated first. Each evaluation draws from generators seeded by (seed, step, its name):
-    the same noise under every norm. Training is not affected.
+    the same noise under every norm. Training is not affected. With `shares`, also "recurrent/ones_share", in mean over the
+    recurrent layers of the model, on a batch of training data (`lnexp.tasks.ones_share`).
     """
     values: dict[str, float] = {}
     due = [evaluation for evaluation in task.evaluations() if when in evaluation.when]
@@ -167,5 +173,9 @@ def evaluate(task: Task, norm: Norm, model: nn.Module, seed: int, step: int, whe
         for evaluation in due:
             seed_everything(seed, "evaluation", step, evaluation.name)
             values |= {f"{evaluation.name}/{name}": value for name, value in evaluation.measure(model).items()}
+        if shares and when == "during":
+            with torch.no_grad(), ones_shares(model) as found:
+                task.loss(model, batches[0])
+            values |= {"recurrent/ones_share": sum(found) / len(found)} if found else {}
         model.train()
     return values

@@ -6,13 +6,16 @@ import importlib.util
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
 
 from lnexp import paths
-from lnexp.evidence.claims import CLAIMS
+from lnexp.evidence.claims import CLAIMS, Claim, arm
+from lnexp.evidence.claims.base import NEW
 from lnexp.evidence.claims.ledger import definitions, ledger
+from lnexp.evidence.tuning import ExpectedBest
 
 spec = importlib.util.spec_from_file_location("recompute", paths.ROOT / "scripts" / "recompute_verdicts.py")
 assert spec
@@ -61,3 +64,20 @@ def test_a_wrong_verdict_is_named(later_seeds: Path) -> None:
     claims.to_csv(later_seeds / "claims.csv", index=False)
     (line,) = recompute.differences(later_seeds)
     assert line.startswith("6.3a: contradicted")
+
+
+@pytest.mark.parametrize(("trials", "over"), [(1, "end"), (2, "end"), (3, "run")])
+def test_so_are_studies_of_tuned_arms_each_a_list_of_its_own(later_seeds: Path, trials: int, over: Literal["end", "run"]) -> None:
+    gains = (0.1, 0.5, 1.0)
+    arms = tuple(arm(norm, 64, **{"norm.gain": gain}) for norm in ("ln", "bn") for gain in gains)
+    measure = ExpectedBest("valid/error", "lower", trials, over)
+    first = Claim("s-a", "extension", "made up", "gain_sensitivity", measure, arms, NEW, 0.01, extension=True, study="s")
+    swapped = replace(first, id="t-a", arms=arms[3:] + arms[:3], study="t")
+    claims = ledger(later_seeds, claims=(first, swapped))
+    assert claims["n"].tolist() == [5, 5]
+    assert claims["list"].tolist() == ["s", "t"]
+    assert float(claims["effect"][0]) == -float(claims["effect"][1])
+    assert float(claims["p_holm"][0]) == pytest.approx(float(claims["p_t"][0]), rel=0.03)  # the only claim of its list
+    definitions((first, swapped)).to_csv(later_seeds / "definitions.csv", index=False)
+    claims.to_csv(later_seeds / "claims.csv", index=False)
+    assert recompute.differences(later_seeds) == []

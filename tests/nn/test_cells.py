@@ -16,7 +16,7 @@ import lnexp.nn as ours
 
 KINDS = ["RNN", "LSTM", "GRU"]
 NORMS = [norm for norm in ours.NORMS if norm != "bn_everywhere"]  # which is bn in recurrent layers
-PLACEMENTS = ["all_gates", "per_gate", "bias_inside", "cell_only"]
+PLACEMENTS = ["all_gates", "per_gate", "bias_inside", "cell_only", "gates_only", "carried_cell"]
 T, B, I, H = 4, 3, 5, 7
 
 
@@ -65,8 +65,8 @@ def state_of(kind: str, *shape: int, dtype=torch.float32):
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_steps_are_the_layers(kind, norm, placement):
-    if placement == "cell_only" and kind != "LSTM":
-        pytest.skip("DRAW's form is an LSTM")
+    if placement in ("cell_only", "gates_only", "carried_cell") and kind != "LSTM":
+        pytest.skip("other cells have no c")
     layer, cell = layer_and_cell(kind, norm, placement=placement)
     x_TBI = torch.randn(T, B, I, dtype=torch.float64)
     for training in (True, False):

@@ -26,8 +26,14 @@ pytestmark = pytest.mark.skipif(library() is None, reason="no C++ compiler on th
 CELLS = [
     Cell(kind, norm, placement=placement, nonlinearity=nonlinearity)
     for kind, norm in product(GATES, ("none", "ln", "rms"))
-    for placement, nonlinearity in (("all_gates", "tanh"), ("per_gate", "tanh"), ("cell_only", "tanh"), ("all_gates", "relu"))
-    if (placement != "cell_only" or (kind == "lstm" and norm != "none"))
+    for placement, nonlinearity in (
+        ("all_gates", "tanh"),
+        ("per_gate", "tanh"),
+        ("cell_only", "tanh"),
+        ("gates_only", "tanh"),
+        ("all_gates", "relu"),
+    )
+    if (placement not in ("cell_only", "gates_only") or (kind == "lstm" and norm != "none"))
     and (nonlinearity == "tanh" or kind == "rnn")
     and (placement != "per_gate" or (norm != "none" and kind != "rnn"))
 ]
@@ -68,7 +74,7 @@ def make(cell: Cell, T: int, B: int, I: int, H: int, dtype=torch.float64, biases
     def normal(*shape, scale=1.0, about=0.0):
         return (about + scale * torch.randn(*shape, dtype=torch.float64)).to(dtype)
 
-    gates, cells = cell.gates_norm != "none", cell.kind == "lstm" and cell.norm != "none"
+    gates, cells = cell.gates_norm != "none", cell.kind == "lstm" and cell.cell_norm != "none"
     w = Weights(
         weight_ih=normal(G, I, scale=I**-0.5),
         weight_hh=normal(G, H, scale=H**-0.5),
@@ -285,6 +291,8 @@ def test_fits_says_no_to_what_the_kernels_do_not_do():
     assert not fits(cell, Weights(*(None if t is None else t.half() for t in w)), x.half(), h.half())
     assert not fits(Cell("gru", "bn"), w, x, h)
     assert not fits(Cell("lstm", "bn", placement="cell_only"), w, x, h, h)
+    assert not fits(Cell("lstm", "bn", placement="gates_only"), w, x, h, h)
+    assert not fits(Cell("lstm", "ln", placement="carried_cell"), w, x, h, h)
     assert not fits(cell, w, x.to("meta"), h)
 
 

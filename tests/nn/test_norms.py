@@ -308,3 +308,42 @@ def test_a_batch_that_fails_leaves_modes_and_momentum_as_they_were() -> None:
         norm.calibrate(model, forward, [torch.zeros(2, 3)])
     assert [m.training for m in model] == [False, True, False]
     assert model[0].momentum == model[2].batch_steps["l0"].momentum == 0.25
+
+
+def test_statistics_of_parts_are_those_of_the_parts_alone():
+    """Values and gradients, biased and unbiased; in evaluation, and for its statistics, batches are whole."""
+    for unbiased_up_to in (0, 4):
+        norm = NORMS["bn"](unbiased_up_to=unbiased_up_to)
+        norm.split(3)
+        layer = norm.dense(5)
+        a_BN = torch.randn(12, 5, requires_grad=True)
+        out_BN, apart_BN = layer(a_BN), torch.empty(12, 5)
+        for r in reversed(range(3)):
+            whole = NORMS["bn"](unbiased_up_to=unbiased_up_to).dense(5)
+            apart_BN[r::3] = whole(a_BN[r::3])  # at the end whole is the first part's, as the running averages are
+        torch.testing.assert_close(out_BN, apart_BN)
+        torch.testing.assert_close(layer.running_mean, whole.running_mean)
+        torch.testing.assert_close(layer.running_var, whole.running_var)
+        weights_BN = torch.randn(12, 5)
+        for one, other in zip(*(torch.autograd.grad((t * weights_BN).sum(), a_BN) for t in (out_BN, apart_BN)), strict=True):
+            torch.testing.assert_close(one, other)
+        torch.testing.assert_close(layer.eval()(a_BN), whole.eval()(a_BN))
+        for module in (layer.train(), whole.train()):
+            module.start_recalibration()
+        torch.testing.assert_close(layer(a_BN), whole(a_BN))
+
+
+def test_statistics_of_parts_are_refused_where_they_cannot_be():
+    norm = NORMS["bn"]()
+    norm.split(4)
+    with pytest.raises(ValueError, match="a batch of 6 cases: must be a multiple of the 4 parts"):
+        norm.dense(3)(torch.randn(6, 3))
+    with pytest.raises(ValueError, match="batch_size=4: must be a multiple of 4 parts of 2 cases or more each"):
+        norm.check_batch(4)
+    with pytest.raises(ValueError, match="norm=bn: recurrent layers have no statistics of 4 parts of a batch"):
+        LSTM(3, 4, norm=norm, max_t=2)
+    with pytest.raises(ValueError, match="norm=bn: recurrent layers have no synchronised statistics"):
+        LSTM(3, 4, norm=NORMS["bn"](synchronised=True), max_t=2)
+    with pytest.raises(ValueError, match="parts=0: must be 1 or more"):
+        norm.split(0)
+    NORMS["ln"]().split(4)  # which does not see other cases

@@ -149,6 +149,20 @@ def test_per_gate_normalises_each_gate_apart():
     assert other.abs().max() > 0.1
 
 
+def test_gates_only_reads_the_cell_itself_and_carried_cell_carries_its_norm():
+    torch.manual_seed(0)
+    w = random_weights(Cell("lstm", "ln"), 3, 4)
+    x_TBI, (h0, c0) = torch.randn(1, 2, 3, dtype=torch.float64), random_states(Cell("lstm", "ln"), 2, 4)
+    paper = reference(Cell("lstm", "ln"), w, x_TBI, h0, c0, None)
+    gates = reference(Cell("lstm", "ln", placement="gates_only"), w, x_TBI, h0, c0, None)
+    carried = reference(Cell("lstm", "ln", placement="carried_cell"), w, x_TBI, h0, c0, None)
+    normal = torch.nn.functional.layer_norm(paper.c_BH, (4,), w.gain_c, w.bias_c, 1e-5)
+    torch.testing.assert_close(gates.c_BH, paper.c_BH)
+    torch.testing.assert_close(gates.h_BH / gates.c_BH.tanh(), paper.h_BH / normal.tanh())  # one output gate
+    torch.testing.assert_close(carried.h_BH, paper.h_BH)
+    torch.testing.assert_close(carried.c_BH, normal)
+
+
 def test_bias_inside_the_input_norm_gives_back_the_magnitude_of_one_input():
     cell = Cell("lstm", "ln", eps=0.0)
     torch.manual_seed(0)
@@ -169,6 +183,10 @@ CELLS = [
     Cell("gru", "ln", placement="per_gate"),
     Cell("lstm", "ln", placement="cell_only"),
     Cell("lstm", "bn", placement="cell_only"),
+    Cell("lstm", "ln", placement="gates_only"),
+    Cell("lstm", "bn", placement="gates_only"),
+    Cell("lstm", "ln", placement="carried_cell"),
+    Cell("lstm", "bn", placement="carried_cell"),
     Cell("rnn", "ln", nonlinearity="relu"),
 ]
 

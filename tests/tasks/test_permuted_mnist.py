@@ -63,6 +63,61 @@ def test_the_start_is_as_described(overrides: list[str]) -> None:
     assert 0 < model.states[0].std() < 0.3
 
 
+@pytest.mark.parametrize("norm", ["none", "ln"])
+def test_initial_matrices_are_scaled_and_nothing_else(norm: str, overrides: list[str]) -> None:
+    models = []
+    for scale in (1.0, 100.0):
+        cfg = compose([*overrides, f"norm={norm}", f"task.init_scale={scale}"])
+        torch.manual_seed(0)
+        models.append(make_task(cfg, "cpu").build(make_norm(cfg)))
+    scaled = {"rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.bias_in_l0"}
+    for (name, one), other in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(other, one * (100 if name in scaled else 1))
+
+
+def test_a_step_reads_a_chunk_of_pixels(overrides: list[str]) -> None:
+    cfg = compose([*overrides, "norm=none", "task.chunk=7"])
+    task = make_task(cfg, "cpu")
+    model = task.build(make_norm(cfg)).eval()
+    x_BT = task.batches("train", 3, seed=0)[0]["x_BT"]
+    assert x_BT.shape == (3, 49)
+    states = tuple(state.expand(1, 3, -1) for state in model.states)
+    _, (h, _) = model.rnn(torch.stack([x_BT[:, 7 * t : 7 * t + 7] for t in range(7)]), states)
+    torch.testing.assert_close(model(x_BT), model.output(h[0]))
+
+
+def test_digits_in_a_row_are_classified_one_after_the_other(overrides: list[str]) -> None:
+    """The loss and the accuracies of a net that counts what it has read, written out digit by digit."""
+    cfg = compose([*overrides, "norm=none", "task.digits=2", "task.longer=2", "task.state_noise=0"])
+    task = make_task(cfg, "cpu")
+    assert isinstance(task, PermutedMNIST)
+    model = task.build(make_norm(cfg)).eval()
+    batch = task.batches("train", 5, seed=0)[0]
+    x_BT, y_B = batch["x_BT"], batch["y_B"]
+    total = 0.0
+    for b in range(5):
+        pair = [b, (b + 1) % 5]
+        total += torch.nn.functional.cross_entropy(model(x_BT[pair[:1]]), y_B[pair[:1]]).item()
+        total += torch.nn.functional.cross_entropy(model(torch.cat([x_BT[pair]]).view(1, -1)), y_B[pair[1:]]).item()
+    assert task.loss(model, batch).item() == pytest.approx(total / 10, rel=1e-5)
+
+    test = task.data["test"]
+    right = 0
+    for j in range(len(test["y_B"])):
+        row = torch.cat([test["x_BT"][(j + k) % 200] for k in (-3, -2, -1, 0)])
+        right += int(model(row[None]).argmax() == test["y_B"][j])
+    assert set(values := task.evaluate_longer(model)) == {"accuracy_1", "accuracy_2"}
+    assert values["accuracy_2"] == pytest.approx(right / 200)
+    assert values["accuracy_1"] == task.evaluate(model, "test")["accuracy"]
+
+
+def test_longer_sequences_are_read_at_the_end_of_a_run(overrides: list[str]) -> None:
+    cfg = config.compose([*overrides, "norm=bn", "task.chunk=7", "task.digits=2", "task.longer=8"])
+    run.run(cfg)
+    rows = [(row["step"], row["metric"]) for row in read_rows(run_folder(cfg)) if row["split"] == "longer"]
+    assert rows == [("30", f"accuracy_{n}") for n in (1, 2, 4, 8)]
+
+
 def test_evaluation_adds_no_noise_and_training_does(overrides: list[str]) -> None:
     cfg = compose([*overrides, "norm=none"])
     task = make_task(cfg, "cpu")
@@ -111,6 +166,9 @@ def test_batch_norm_is_evaluated_with_statistics_of_training_digits(overrides: l
         ("task.permutation=true", "allowed are with_replacement, without_replacement"),
         ("task.pool=3", "task.pool=3: must divide 28"),
         ("task.hidden_size=0", "task.hidden_size=0: must be a whole number, 1 or more"),
+        ("task.chunk=3", "task.chunk=3: must divide the number of pixels, 49"),
+        ("task.longer=0", "task.longer=0: must be a whole number, 1 or more"),
+        ("task.init_scale=0", "task.init_scale=0: must be a number above 0"),
     ],
 )
 def test_wrong_values_are_named(override: str, says: str, overrides: list[str]) -> None:

@@ -1,4 +1,7 @@
-"""torchrun: LN gives what one process gives, to rounding; BN, whose statistics are local, does not."""
+"""torchrun: LN gives what one process gives, to rounding; BN, whose statistics are local, only if they are synchronised.
+
+Local statistics are those of parts of a batch in one process.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,23 @@ from tests.processes import PYTHON, train
 TORCHRUN = (*PYTHON, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
 
-@pytest.mark.parametrize(("norm", "equal"), [("ln", True), ("none", True), ("bn", False)])
-def test_two_processes_against_one(norm: str, equal: bool, smoke: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("norm", "one", "two", "equal"),
+    [
+        ("ln", "", "", True),
+        ("none", "", "", True),
+        ("bn", "", "", False),
+        ("bn", "", "norm.synchronised=true", True),
+        ("bn", "local_batches=2", "", True),
+        ("bn", "local_batches=2 batch_size=8 norm.statistics=running", "batch_size=8 norm.statistics=running", True),
+    ],
+)
+def test_two_processes_against_one(norm: str, one: str, two: str, equal: bool, smoke: list[str], tmp_path: Path) -> None:
     weights, losses = [], []
-    for place, launcher in (("one", PYTHON), ("two", TORCHRUN)):
+    for place, launcher, more in (("one", PYTHON, one), ("two", TORCHRUN, two)):
         given = [o for o in smoke if not o.startswith("results_dir")] + [f"results_dir={tmp_path}/{place}"]
-        done = train(
-            *given, f"norm={norm}", "batch_size=16", "max_updates=20", "device=cpu", launcher=launcher, OMP_NUM_THREADS="1"
-        )
+        given += [f"norm={norm}", *(["batch_size=16"] if "batch_size" not in more else []), *more.split()]
+        done = train(*given, "max_updates=20", "device=cpu", launcher=launcher, OMP_NUM_THREADS="1")
         assert done.returncode == 0, done.stderr
         (folder,) = (tmp_path / place / "runs" / "mnist").iterdir()  # one folder, under one name
         weights.append(torch.load(folder / "ckpt.pt", weights_only=True)["model"])
@@ -28,6 +40,11 @@ def test_two_processes_against_one(norm: str, equal: bool, smoke: list[str], tmp
         (weights[0][name].float() - weights[1][name].float()).abs().max().item() for name in weights[0] if "weight" in name
     )
     assert (moved < 1e-4) == equal, moved
+    if equal:
+        buffers = [name for name in weights[0] if "running" in name]
+        assert len(buffers) == (6 if norm == "bn" else 0)
+        for name in buffers:
+            torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-3, atol=1e-4)
     assert len(losses[0]) == len(losses[1])
 
 

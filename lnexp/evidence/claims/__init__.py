@@ -12,6 +12,11 @@ from lnexp.evidence.claims import (
     section_6_5,
     section_6_6,
     section_6_7,
+    study_norms,
+    study_rates,
+    study_rms,
+    study_sizes,
+    study_where,
 )
 from lnexp.evidence.claims.base import Claim, Section, arm
 
@@ -29,5 +34,10 @@ SECTIONS: tuple[Section, ...] = (
     section_6_6.SECTION,
     section_6_7.SECTION,
     extension_permuted_mnist.SECTION,
+    study_sizes.SECTION,
+    study_where.SECTION,
+    study_rms.SECTION,
+    study_rates.SECTION,
+    study_norms.SECTION,
 )
 CLAIMS: tuple[Claim, ...] = tuple(claim for section in SECTIONS for claim in section.claims)

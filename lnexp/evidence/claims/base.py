@@ -32,6 +32,7 @@ class Claim:
         margin: effects between -margin and margin are equivalent to none, in the unit of `Measure.contrast`.
         explored: the preset whose other seeds are shown as exploration; "" for `experiment`.
         extension: not a claim of the paper; extensions are tested as a list of their own.
+        study: the study of ours that the claim belongs to; each study is a list of its own. "" for none.
     """
 
     id: str
@@ -44,6 +45,12 @@ class Claim:
     margin: float
     explored: str = ""
     extension: bool = False
+    study: str = ""
+
+    @property
+    def list(self) -> str:
+        """The list over which Holm's correction is made: "paper", "extension", or the name of a study."""
+        return self.study or ("extension" if self.extension else "paper")
 
     def __post_init__(self) -> None:
         if not self.measure.takes(len(self.arms)):
@@ -59,10 +66,10 @@ class Claim:
         groups = {scale: sorted(run_groups(self.experiment, scale)) for scale in ("paper", "desk")} if known else {}
         return {
             "measure": self.measure.definition(),
-            "arms": list(self.arms),
-            "seeds": list(self.seeds),
+            "arms": [*self.arms],
+            "seeds": [*self.seeds],
             "margin": self.margin,
-            "list": "extension" if self.extension else "paper",
+            "list": self.list,
             "experiment": self.experiment,
             "run_groups": groups,
             "rule": RULE,

@@ -26,7 +26,7 @@ def ledger(results: str | Path = paths.RESULTS, scale: str | None = None, claims
     Args:
         results: the folder that holds tables/.
         scale: None takes, for each claim, the strongest scale at which all its arms have its deciding seeds.
-        claims: whose verdicts; Holm's correction is over those that have runs, the paper's and the extensions apart.
+        claims: whose verdicts; Holm's correction is over those that have runs, the paper's, the extensions and each study apart.
     """
 
     @cache
@@ -41,8 +41,8 @@ def ledger(results: str | Path = paths.RESULTS, scale: str | None = None, claims
     outcomes = [paired(found.of_seed.to_numpy(), claim.margin) for claim, found in zip(claims, deciding, strict=True)]
     complete = np.array([len(found.of_seed) == len(claim.seeds) for claim, found in zip(claims, deciding, strict=True)], bool)
     adjusted = np.full((2, len(claims)), np.nan)
-    for extension in (False, True):
-        tested = complete & np.array([claim.extension == extension for claim in claims], bool)
+    for name in {claim.list for claim in claims}:
+        tested = complete & np.array([claim.list == name for claim in claims], bool)
         adjusted[0, tested] = holm(np.array([o.p_t for o in outcomes])[tested])
         adjusted[1, tested] = holm(np.array([o.p_t_against for o in outcomes])[tested])
     rows = []
@@ -71,7 +71,7 @@ def _row(claim: Claim, found: Effects, outcome: Paired, word: str, holm: np.ndar
     commits = [str(commit).split("; ")[0] for commit in found.runs["commit"]] if "commit" in found.runs else []
     return {
         "id": claim.id,
-        "list": "extension" if claim.extension else "paper",
+        "list": claim.list,
         "where": claim.where,
         "says": claim.says,
         "verdict": word,

@@ -2,8 +2,11 @@
 
 from typing import Any
 
-from lnexp.evidence.claims.base import NEW, SPEED, Claim, Section, arm
-from lnexp.evidence.effects import Better, Faster, LosesLess
+from lnexp.evidence.claims.base import NEW, Claim, Section, arm
+from lnexp.evidence.effects import Better, LosesLess
+from lnexp.evidence.tuning import ExpectedBest
+
+NLL = 0.005  # nats; half the width of the paper's band at batch 4 after one epoch, .066 to .076 (Figure 6)
 
 
 def stable(id: str, cell: str, weights: str, says: str, extension: bool = True) -> Claim:
@@ -57,12 +60,13 @@ CLAIMS = (
     Claim(
         "3b",
         "section 3",
-        "Layer normalisation trains with one case per batch, faster than the net without normalisation.",
+        "Layer normalisation trains with one case per batch; over the first pass its training NLL is lower than that of the net "
+        "without normalisation, each at the best of four rates.",
         "mnist_online",
-        Faster("train/nll", "lower", log=True),
-        (arm("ln", 1), arm("none", 1)),
+        ExpectedBest("train/nll", "lower", trials=4, over="run"),
+        tuple(arm(norm, 1, **{"optimizer.lr": rate}) for norm in ("ln", "none") for rate in (0.00006, 0.00025, 0.001, 0.004)),
         NEW,
-        SPEED,
+        NLL,
     ),
     Claim(
         "3c",

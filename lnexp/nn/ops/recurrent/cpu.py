@@ -17,20 +17,21 @@ from lnexp.nn.ops.recurrent.interface import GATES, Inputs, Output, Stats, Weigh
 from lnexp.nn.ops.recurrent.reference import plain_function
 
 NORMS = {"lstm": ("none", "ln", "rms", "bn"), "gru": ("none", "ln", "rms"), "rnn": ("none", "ln", "rms")}
-PLACEMENTS = ("all_gates", "per_gate", "cell_only", "bias_inside")
+PLACEMENTS = ("all_gates", "per_gate", "cell_only", "bias_inside", "gates_only")
 
 
 def fits(inputs: Inputs) -> bool:
     """Whether `fused` can run this layer: the kernels know it, its tensors are `addressable`, and there is a compiler.
 
-    Not for an empty batch, a projection, or batch normalisation of a GRU, an RNN or the cell alone.
+    Not for an empty batch, a projection, a normalised cell that is carried on, or batch normalisation of a GRU, an RNN, the cell
+    alone or the gates alone.
     """
     cell, x_TBI = inputs.cell, inputs.x_TBI
     tensors = [t for t in inputs.tensors if t is not None]
     return (
         cell.norm in NORMS.get(cell.kind, ())
         and cell.placement in PLACEMENTS
-        and (cell.norm, cell.placement) != ("bn", "cell_only")
+        and (cell.norm, cell.placement) not in (("bn", "cell_only"), ("bn", "gates_only"))
         and inputs.w.weight_hr is None
         and x_TBI.dtype in (torch.float32, torch.float64)
         and all(t.dtype == x_TBI.dtype for t in tensors)

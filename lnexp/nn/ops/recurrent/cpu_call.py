@@ -116,7 +116,7 @@ def describe(run: Sequence, stats: Stats | None, rows: int) -> tuple[Call, dict[
     call = Call(
         kind=KINDS[cell.kind],
         norm=NORMS[cell.gates_norm],
-        cell_norm=NORMS[cell.norm],
+        cell_norm=NORMS[cell.cell_norm],
         per_gate=cell.per_gate,
         relu=cell.nonlinearity == "relu",
         threads=torch.get_num_threads(),

@@ -26,11 +26,11 @@ Kept = tuple[Tensor, Tensor | None, Tensor | None]  # sums_x_BG, sums_h_BG, mome
 
 
 def fits(cell: Cell, w: Weights, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None) -> bool:
-    """Whether the kernels can do this step; never with LNEXP_FUSED=0. Of bn only the LSTM, not the cell alone."""
+    """Whether the kernels can do this step; never with LNEXP_FUSED=0. Of bn only the LSTM, with both its gates and its cell."""
     return (
         cell.norm in cpu.NORMS.get(cell.kind, ())
         and cell.placement in cpu.PLACEMENTS
-        and (cell.norm, cell.placement) != ("bn", "cell_only")
+        and (cell.norm, cell.placement) not in (("bn", "cell_only"), ("bn", "gates_only"))
         and w.weight_hr is None
         and x_BI.shape[0] > 0
         and reachable(x_BI, h_BH, c_BH, *w)
@@ -55,7 +55,7 @@ def template(cell: Cell, inputs: int, hidden: int) -> Call:
     return Call(
         kind=KINDS[cell.kind],
         norm=NORMS[cell.gates_norm],
-        cell_norm=NORMS[cell.norm],
+        cell_norm=NORMS[cell.cell_norm],
         per_gate=cell.per_gate,
         relu=cell.nonlinearity == "relu",
         steps=1,

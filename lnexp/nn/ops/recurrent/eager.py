@@ -85,7 +85,8 @@ def lstm(cell: Cell, w: Weights, norms: Norms, x_NI: Tensor, sizes: list[int]) -
         c_bH = f.sigmoid() * states[1] + i.sigmoid() * g.tanh()
         normal_bH = norms["c"](t, c_bH) if "c" in norms else c_bH
         h_bH = o.sigmoid() * normal_bH.tanh()
-        return h_bH if w.weight_hr is None else F.linear(h_bH, w.weight_hr), c_bH
+        carried_bH = normal_bH if cell.placement == "carried_cell" else c_bH
+        return h_bH if w.weight_hr is None else F.linear(h_bH, w.weight_hr), carried_bH
 
     return rows_NG, step
 

@@ -16,7 +16,7 @@ from torch import Tensor
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 CELL_NORMS = ("none", "bn", "ln", "rms", "group", "dyt")  # all normalisations inside recurrent cells
 PLACEMENTS = {
-    "lstm": ("all_gates", "per_gate", "cell_only", "bias_inside"),
+    "lstm": ("all_gates", "per_gate", "cell_only", "bias_inside", "gates_only", "carried_cell"),
     "gru": ("all_gates", "per_gate", "bias_inside"),
     "rnn": ("all_gates", "per_gate", "bias_inside"),
 }
@@ -33,7 +33,8 @@ class Cell:
         eps: added to the variance inside the root.
         placement: "all_gates": one normalisation over all gates, as in the paper's supplement; "per_gate": one for each gate;
             "cell_only": LSTM, the new cell alone, as in the paper's DRAW (equations 29-31); "bias_inside": as "all_gates", with
-            `bias_in` inside the norm of the input term, as in the authors' code.
+            `bias_in` inside the norm of the input term, as in the authors' code; "gates_only": LSTM, as "all_gates" without the
+            norm of the new cell; "carried_cell": LSTM, as "all_gates", but the next step gets the normalised cell.
         nonlinearity: of kind "rnn": "tanh" or "relu".
         unit_groups: norm "group": number of groups among the units of each gate, and of the cell.
 
@@ -70,6 +71,11 @@ class Cell:
         return "none" if self.cell_only else self.norm
 
     @property
+    def cell_norm(self) -> str:
+        """The norm of the new cell: "none" where the gates alone are normalised."""
+        return "none" if self.placement == "gates_only" else self.norm
+
+    @property
     def bias_inside(self) -> bool:
         """Whether there is a bias_in: not under "none", where it would double bias_ih, nor "bn", where it would cancel."""
         return self.placement == "bias_inside" and self.norm not in ("none", "bn")
@@ -80,7 +86,7 @@ class Cell:
         places = {}
         if self.gates_norm != "none":
             places = {"hh": gates} if self.kind == "rnn" else {"ih": gates, "hh": gates}
-        return places | ({"c": hidden_size} if self.kind == "lstm" and self.norm != "none" else {})
+        return places | ({"c": hidden_size} if self.kind == "lstm" and self.cell_norm != "none" else {})
 
     def groups(self, hidden_size: int, place: str = "hh") -> list[int]:
         """Sizes of the parts of a place that are normalised separately, in order; under "dyt" each has an alpha of its own."""

@@ -49,9 +49,12 @@ def lstm_step(cell: Cell, w: Weights, norm: Normalisation, x_BI: Tensor, h_BH: T
     a_ih_BG, a_hh_BG = summed_inputs(cell, w, norm, x_BI, h_BH)
     i, f, g, o = (a_ih_BG + a_hh_BG).chunk(4, dim=1)  # (20), (29)
     c_new_BH = f.sigmoid() * c_BH + i.sigmoid() * g.tanh()  # (21), (30): the next step gets the cell unnormalised
-    normal_BH = affine(norm("c", c_new_BH, cell.groups(c_BH.shape[1], "c")), w.gain_c, w.bias_c)
+    normal_BH = c_new_BH
+    if cell.cell_norm != "none":
+        normal_BH = affine(norm("c", c_new_BH, cell.groups(c_BH.shape[1], "c")), w.gain_c, w.bias_c)
     h_new_BH = o.sigmoid() * normal_BH.tanh()  # (22), (31): the output gets it normalised
-    return h_new_BH if w.weight_hr is None else linear(h_new_BH, w.weight_hr), c_new_BH
+    carried_BH = normal_BH if cell.placement == "carried_cell" else c_new_BH
+    return h_new_BH if w.weight_hr is None else linear(h_new_BH, w.weight_hr), carried_BH
 
 
 def gru_step(cell: Cell, w: Weights, norm: Normalisation, x_BI: Tensor, h_BH: Tensor) -> Tensor:
