@@ -13,6 +13,7 @@ from lnexp.data.cloze import cloze_set
 from lnexp.data.prose import documents
 from lnexp.data.sources import Fingerprint, safe_name, user_path
 from lnexp.data.sources import fingerprint as fingerprint_of
+from lnexp.data.strokes import stroke_set
 from lnexp.data.text.books import ARCHIVE, TEXT
 from lnexp.errors import unknown
 
@@ -23,6 +24,7 @@ LOADERS: dict[str, ModuleType] = {
     "coco": caption_set,
     **dict.fromkeys(cloze_set.SOURCES, cloze_set),
     **dict.fromkeys(documents.NAMES, documents),
+    **dict.fromkeys(stroke_set.NAMES, stroke_set),
 }
 
 
