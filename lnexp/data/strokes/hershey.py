@@ -75,7 +75,7 @@ def write(text: str, face: dict[str, Glyph], random: np.random.Generator) -> lis
     strokes, x = [], 0.0
     for character in text:
         for stroke in face[character].strokes:
-            along = resample((stroke + (x, 0)) @ (np.array([[1, 0], [-slant, 1]]) * size), pace)
+            along = resample((stroke + np.array([x, 0])) @ (np.array([[1, 0], [-slant, 1]]) * size), pace)
             along[:, 1] += wave * np.sin(along[:, 0] / 60 + phase)
             jitter = random.normal(0, 0.5, 2) + random.normal(0, 0.15, along.shape)
             strokes.append((UNITS * (along + jitter)).round().astype(int))
@@ -105,7 +105,7 @@ def _faces(module: str) -> dict[str, dict[str, Glyph]]:
 
 
 def _glyph(row: str) -> Glyph:
-    """From Hershey's format: number (5 characters), count (3), then pairs of characters around R: edges, points, " R" for pen up."""
+    """From Hershey's format: number (5 characters), count (3), then pairs around the letter R: edges, points, " R" for pen up."""
     pairs = [row[k : k + 2] for k in range(8, len(row), 2)]
     left, right = (ord(edge) - ord("R") for edge in pairs[0])
     strokes: list[list[tuple[int, int]]] = [[]]

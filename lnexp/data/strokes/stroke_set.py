@@ -133,7 +133,12 @@ def _prepare(data: Mapping[str, Any], data_dir: Path, folder: Path) -> None:
     np.save(folder / "symbols.npy", np.concatenate(codes))
     np.save(folder / "text_lengths.npy", np.array([len(c) for c in codes], np.int32))
     np.save(folder / "splits.npy", np.array([SPLITS.index(line.split) for line in lines], np.uint8))
-    about = {"names": [line.name for line in lines], "mean": moves.mean(0).tolist(), "std": moves.std(0).tolist(), "counts": counts}
+    about = {
+        "names": [line.name for line in lines],
+        "mean": moves.mean(0).tolist(),
+        "std": moves.std(0).tolist(),
+        "counts": counts,
+    }
     write_whole(folder / "lines.json", json.dumps(about).encode())
     sizes = ", ".join(f"{sum(line.split == split for line in lines):,} {split}" for split in SPLITS if split in used)
     print(f"{data['name']}: {sizes} lines; left out or replaced: {listed(counts) or 'none'}", file=sys.stderr)

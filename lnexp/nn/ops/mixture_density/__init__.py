@@ -65,11 +65,9 @@ def mixture_density(y_NP: Tensor, target_N3: Tensor) -> Tensor:
     if y_NP.dtype not in (torch.float32, torch.float64) or target_N3.dtype != y_NP.dtype or target_N3.requires_grad:
         raise ValueError(f"y_NP={y_NP.dtype}, target_N3={target_N3.dtype}: must both be float32 or float64, targets without grad")
     with without_autocast(y_NP.device):
-        fits = y_NP.shape[1] <= 6 * COMPONENTS + 1 and os.environ.get("LNEXP_FUSED", "") in ("", "1")
-        if not torch.compiler.is_compiling() and not transformed([y_NP, target_N3]):
-            if fits and addressable([y_NP, target_N3]) and library() is not None:
-                return Density.apply(y_NP, target_N3)
-        return plain(y_NP, target_N3)
+        wanted = os.environ.get("LNEXP_FUSED", "") in ("", "1") and y_NP.shape[1] <= 6 * COMPONENTS + 1
+        fits = wanted and addressable([y_NP, target_N3]) and library() is not None
+        return Density.apply(y_NP, target_N3) if fits else plain(y_NP, target_N3)
 
 
 def plain(y_NP: Tensor, target_N3: Tensor) -> Tensor:

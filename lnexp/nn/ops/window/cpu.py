@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ def fits(inputs: Inputs) -> bool:
 
 
 def fused(inputs: Inputs) -> Output:
-    """Run the layer, for inputs that have been checked and fit. Differentiable to any order, from the second on by `reference`."""
+    """Run the layer, for checked inputs that fit. Differentiable to any order, by `reference` from the second on."""
     h_TBH, w_TBC, *measured = Layer.apply(inputs, *inputs.tensors)
     return Output(h_TBH, w_TBC, Stats(*measured) if measured else None)
 
@@ -101,14 +102,15 @@ class Layer(torch.autograd.Function):
         return None, *gradients(inputs, stats, held, d[0], d[1])
 
 
-def describe(inputs: Inputs, stats: Stats | None, held: tuple[Tensor | None, ...] | list) -> tuple[Call, list[Any]]:
+def describe(inputs: Inputs, stats: Stats | None, held: Sequence[Any]) -> tuple[Call, list[Any]]:
     """The part of a call that both passes share, and what must live as long as it is used.
 
     Args:
-        held: h, w, x with the window, the sums of both terms, cells, moments, the window's parameters, kappa.
+        held: tensors h, w, x with the window, the sums of both terms, cells, moments, the window's parameters, kappa; None
+            where the cell has no such thing.
     """
     h_TBH, w_TBC, x_TBI, sums_x, sums_h, cells, moments, parameters, kappa = held
-    (T, B, H), zeros_BH = h_TBH.shape, h_TBH.new_zeros(h_TBH.shape[1:])
+    (T, B, _), zeros_BH = h_TBH.shape, h_TBH.new_zeros(h_TBH.shape[1:])
     run = cpu_call.Sequence(inputs.cell, inputs.w, x_TBI, zeros_BH, zeros_BH, inputs.lengths_B)
     layer, alive = cpu_call.describe(run, stats, T * B)
     layer.population, layer.threads = inputs.stats is not None, 1

@@ -64,7 +64,9 @@ class Inputs(NamedTuple):
         (T, B, D), (G, H), K, C = x.shape, w.weight_hh.shape, len(self.bias_p) // 3, self.symbols
         shapes = {"weight_ih": (G, D + C), "weight_hh": (4 * H, H), "gain_c": (H,), "bias_c": (H,)}
         shapes |= {"weight_p": (3 * K, H), "bias_p": (3 * K,)}
-        shapes |= {f"{moment}_{place}": (T, H if place == "c" else G) for moment in ("mean", "var") for place in ("ih", "hh", "c")}
+        shapes |= {
+            f"{moment}_{place}": (T, H if place == "c" else G) for moment in ("mean", "var") for place in ("ih", "hh", "c")
+        }
         stats = {} if self.stats is None else self.stats._asdict()
         for name, t in {**w._asdict(), **stats, "weight_p": self.weight_p, "bias_p": self.bias_p}.items():
             wanted = shapes.get(name, (G,))
