@@ -38,7 +38,7 @@ TO_COME = {
     "fig3_conditioned",
     "fig3_long",
     "fig4",
-    "fig5",
+    "fig5_iam_tuned",
     "fig6_full",
     "convnet",
     "permuted_mnist_tuned",

@@ -69,11 +69,7 @@ def write(
     hot_UC = one_hot(torch.from_numpy(text.astype(np.int64))[None], torch.tensor([len(text)]), SYMBOLS, torch.float32)[0]
     states = [(torch.zeros(B, cell.hidden_size), torch.zeros(B, cell.hidden_size)) for cell in cells]
     kappa_BK = torch.zeros(B, 0 if model.window is None else model.window.out_features // 3)
-    w_BC, x_B3, bias_B1 = (
-        torch.zeros(B, SYMBOLS if model.window else 0),
-        torch.tensor([[0.0, 0.0, 1.0]] * B),
-        torch.tensor(biases),
-    )
+    w_BC, x_B3 = torch.zeros(B, 0 if model.window is None else SYMBOLS), torch.tensor([[0.0, 0.0, 1.0]] * B)
     bias_B1 = torch.tensor(biases)[:, None]
     points, phis, ended_B = [], [], torch.full((B,), most)
     with ExitStack() as stack:
