@@ -5,10 +5,12 @@ Both folders may also lie in archives, which are read as streams and never unpac
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import sys
 import tarfile
+import zlib
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -21,6 +23,7 @@ from tqdm import tqdm
 
 from lnexp.data.sources import user_folder
 from lnexp.data.strokes.lines import Line, offsets
+from lnexp.data.text.books import decompressed
 from lnexp.data.workers import cores, process_pool
 from lnexp.errors import UserError
 
@@ -135,13 +138,15 @@ def _contents(found: dict[str, Path]) -> Iterator[tuple[str, bytes]]:
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
-        with tarfile.open(path, "r|*") as archive:
+        with path.open("rb") as file, decompressed(file) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
                 inside = PurePosixPath(member.name)
                 wanted = inside.suffix in (".xml", ".txt") and set(FOLDERS) & set(inside.parts)
-                if wanted and not inside.name.startswith(".") and (file := archive.extractfile(member)):
-                    yield f"{path}/{member.name}", file.read()
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+                if wanted and not inside.name.startswith(".") and (content := archive.extractfile(member)):
+                    yield f"{path}/{member.name}", content.read()
+            while stream.read(1 << 20):  # to the end, where the checksum is
+                pass
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise UserError(f"{path}: not a complete tar archive ({error})") from error
 
 

@@ -31,5 +31,5 @@ def offsets(strokes: Sequence[np.ndarray]) -> np.ndarray:
     """The offsets of strokes, whole coordinates [n, 2] each; empty for fewer than two points."""
     at = np.concatenate([*strokes, np.empty((0, 2), int)]).astype(int)
     ends = np.zeros(len(at), int)
-    ends[np.cumsum([len(stroke) for stroke in strokes if len(stroke)]) - 1] = 1
+    ends[np.cumsum([len(stroke) for stroke in strokes if len(stroke)], dtype=int) - 1] = 1
     return np.column_stack([np.diff(at, axis=0).clip(-LIMIT, LIMIT), ends[1:]]).astype(np.int16)

@@ -113,7 +113,7 @@ def read(found: Files) -> Iterator[tuple[str, str, float]]:
 def _members(name: str, path: Path, skipped: Counter[str]) -> Iterator[tuple[str, bytes, int]]:
     """(name, content, bytes of the archive read so far) of every text file in an archive, which is read as a stream."""
     try:
-        with path.open("rb") as file, _decompressed(file) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        with path.open("rb") as file, decompressed(file) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
                 inner = PurePosixPath(member.name)
                 if not member.isfile():
@@ -131,7 +131,7 @@ def _members(name: str, path: Path, skipped: Counter[str]) -> Iterator[tuple[str
         raise UserError(f"{path}: not a complete tar archive ({error})") from error
 
 
-def _decompressed(file: BinaryIO) -> BinaryIO:
+def decompressed(file: BinaryIO) -> BinaryIO:
     """A stream of the decompressed content, whose checksums are verified. (tarfile's own streams do not verify those of gzip.)"""
     start = file.read(6)
     file.seek(0)
