@@ -88,7 +88,7 @@ def draw_rates(frame: pd.DataFrame) -> plt.Figure:
     return finish(
         figure,
         frame,
-        "Handwriting: the learning rate decides how much layer normalisation gains",
+        "Handwriting: test NLL against the learning rate",
         "Dots: one run; markers: their mean. These seeds decide no claim.",
         f"{diverged} runs diverged and end before the last panel." * bool(diverged),
         lines=False,
