@@ -62,6 +62,7 @@ bench: setup  ## Measure trainer, recurrent layers and whole models against plai
 	$(PY) scripts/bench/draw.py
 	for norm in none bn ln; do $(PY) scripts/bench/tasks.py question_answering norm=$$norm; done
 	$(PY) scripts/bench/tasks.py skip_thoughts
+	$(PY) scripts/bench/handwriting.py
 
 clean:  ## Remove the virtual environment and caches; data and results stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

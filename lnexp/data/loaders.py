@@ -14,6 +14,7 @@ from lnexp.data.images import image_folder
 from lnexp.data.prose import documents
 from lnexp.data.sources import Fingerprint, safe_name, user_path
 from lnexp.data.sources import fingerprint as fingerprint_of
+from lnexp.data.strokes import stroke_set
 from lnexp.data.text.books import ARCHIVE, TEXT
 from lnexp.errors import unknown
 
@@ -26,6 +27,7 @@ LOADERS: dict[str, ModuleType] = {
     **dict.fromkeys(cloze_set.SOURCES, cloze_set),
     **dict.fromkeys(documents.NAMES, documents),
     "image_folder": image_folder,
+    **dict.fromkeys(stroke_set.NAMES, stroke_set),
 }
 
 

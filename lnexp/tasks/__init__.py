@@ -3,6 +3,7 @@
 from lnexp.tasks.base import Batch, Batches, Curve, Evaluation, Setting, Task
 from lnexp.tasks.convnet.task import ConvolutionalNet
 from lnexp.tasks.draw.task import DRAW
+from lnexp.tasks.handwriting.task import Handwriting
 from lnexp.tasks.mnist import MNIST
 from lnexp.tasks.order_embeddings.task import OrderEmbeddings
 from lnexp.tasks.permuted_mnist import PermutedMNIST
@@ -19,6 +20,7 @@ TASKS: dict[str, type[Task]] = {
         SkipThoughts,
         ConvolutionalNet,
         DRAW,
+        Handwriting,
     )
 }
 

@@ -34,7 +34,7 @@ TO_COME = {
     "fig3_conditioned",
     "fig3_long",
     "fig4_larochelle",
-    "fig5",
+    "fig5_iam_tuned",
     "fig6_full",
     "convnet",
     "permuted_mnist_tuned",

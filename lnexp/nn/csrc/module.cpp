@@ -2,11 +2,13 @@
 // order_violations_cpu.py hand over the addresses.
 #include "batch_lstm.h"
 #include "draw.h"
+#include "density.h"
 #include "gru.h"
 #include "lstm.h"
 #include "order.h"
 #include "rnn.h"
 #include "step.h"
+#include "window.h"
 
 template <class T, class Body> void dispatch(const Call<T>& call, Body body) {
     const bool normed = call.norm != Norm::none;
@@ -65,4 +67,28 @@ void order_forward_float32(const Order<float>* call) { order_forward(*call); }
 void order_forward_float64(const Order<double>* call) { order_forward(*call); }
 void order_backward_float32(const Order<float>* call) { order_backward(*call); }
 void order_backward_float64(const Order<double>* call) { order_backward(*call); }
+}
+
+// The same for an LSTM with a window on a text.
+#define WINDOW_PASS(name)                                                                                                \
+    template <class T> int name##_call(const Window<T>* call) {                                                          \
+        try {                                                                                                            \
+            const Call<T>& layer = call->layer;                                                                          \
+            if (layer.norm == Norm::bn) name<T, BatchLstm<T>>(*call);                                                    \
+            else if (layer.norm != Norm::none) name<T, Lstm<T, true>>(*call);                                            \
+            else name<T, Lstm<T, false>>(*call);                                                                         \
+            return 0;                                                                                                    \
+        } catch (const std::bad_alloc&) {                                                                                \
+            return 1;                                                                                                    \
+        }                                                                                                                \
+    }                                                                                                                    \
+    extern "C" int name##_float32(const Window<float>* call) { return name##_call(call); }                               \
+    extern "C" int name##_float64(const Window<double>* call) { return name##_call(call); }
+
+WINDOW_PASS(window_forward)
+WINDOW_PASS(window_backward)
+
+extern "C" {
+void density_float32(const Density<float>* call) { density(*call); }
+void density_float64(const Density<double>* call) { density(*call); }
 }
