@@ -137,30 +137,44 @@ void tiles(long inner, Left left, const T* panel, const T* const* start, T* cons
     else tile<R, 1>(inner, left, panel, start, to, rows, j0, columns);
 }
 
-// to[i] = start[i] + rows[i] * right, for i < n: by one thread. `start` may be null (zero) or equal `to` (accumulate).
+// to[i] = start[i] + rows[i] * right, for i < n and the columns of a share: by one thread. `start` may be null (zero) or
+// equal `to` (accumulate). `backwards` takes the panels from the last to the first, which changes no sum: of a matrix as
+// large as the cache, what was read last is then read first.
 template <class T>
-void multiply(const Panels<T>& right, long n, const T* const* rows, const T* const* start, T* const* to) {
+void multiply(const Panels<T>& right, long n, const T* const* rows, const T* const* start, T* const* to, Share share,
+              bool backwards = false) {
     const long blocks = (right.inner + inner_block - 1) / inner_block;
-    for (long block = 0; block < blocks; block++) {
+    const long panels = (share.end - share.begin + tile_columns<T> - 1) / tile_columns<T>;
+    const auto product = [&](long block, long number) {
         const long k0 = right.inner * block / blocks, inner = right.inner * (block + 1) / blocks - k0;
         const T* const* from = block == 0 ? start : to;
-        for (long j0 = 0; j0 < right.columns; j0 += tile_columns<T>) {
-            const long columns = std::min(tile_columns<T>, right.columns - j0);
-            const T* panel = right.panel(j0) + k0 * Panels<T>::panel_width(columns);
-            long i = 0;
-            const auto step = [&](auto rows_at_once) {
-                constexpr int R = decltype(rows_at_once)::value;
-                for (; i + R <= n; i += R) {
-                    const RowsLeft<T> left{rows + i, k0};
-                    tiles<R>(inner, left, panel, from ? from + i : from, to + i, R, j0, columns);
-                }
-            };
-            step(std::integral_constant<int, tile_rows>{});
-            step(std::integral_constant<int, 4>{});
-            step(std::integral_constant<int, 2>{});
-            step(std::integral_constant<int, 1>{});
-        }
+        const long j0 = share.begin + (backwards ? panels - 1 - number : number) * tile_columns<T>;
+        const long columns = std::min(tile_columns<T>, right.columns - j0);
+        const T* panel = right.panel(j0) + k0 * Panels<T>::panel_width(columns);
+        long i = 0;
+        const auto step = [&](auto rows_at_once) {
+            constexpr int R = decltype(rows_at_once)::value;
+            for (; i + R <= n; i += R) {
+                const RowsLeft<T> left{rows + i, k0};
+                tiles<R>(inner, left, panel, from ? from + i : from, to + i, R, j0, columns);
+            }
+        };
+        step(std::integral_constant<int, tile_rows>{});
+        step(std::integral_constant<int, 4>{});
+        step(std::integral_constant<int, 2>{});
+        step(std::integral_constant<int, 1>{});
+    };
+    if (n <= tile_rows) {  // all blocks of these rows stay in the first cache: every panel is read in one piece
+        for (long number = 0; number < panels; number++)
+            for (long block = 0; block < blocks; block++) product(block, number);
+    } else {
+        for (long block = 0; block < blocks; block++)
+            for (long number = 0; number < panels; number++) product(block, number);
     }
+}
+template <class T>
+void multiply(const Panels<T>& right, long n, const T* const* rows, const T* const* start, T* const* to) {
+    multiply<T>(right, n, rows, start, to, Share(right.columns, tile_columns<T>, 0, 1));
 }
 
 // Weight gradients: to[g][j] += sum over cases of left[case][g] * right[case][j], for the rows g of one thread's share.

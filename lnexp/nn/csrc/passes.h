@@ -44,30 +44,44 @@ template <class T, class Cell> void pack(const Call<T>& p) {
     Packed<T, Cell>(p, G).pack(p, G, 0, 1);
 }
 
+// Whether threads share out the columns of the recurrent weights instead of the cases, and meet twice a step: where a
+// thread's own cases would not fill a register tile, and the weights are large enough to be worth it.
+template <class T, class Cell> bool splits_columns(const Call<T>& p, int threads) {
+    return threads > 1 && p.cases < tile_rows * threads && Cell::gates * p.hidden * p.hidden >= 1 << 17;
+}
+
 // What one thread does.
 template <class T, class Cell>
 void forward_steps(const Call<T>& p, Cell& cell, const Packed<T, Cell>& weights, int thread, int threads) {
-    const int64_t H = p.hidden;
+    const int64_t H = p.hidden, G = Cell::gates * H;
     const Cases<T> mine(p, thread, threads), everyone(p, 0, 1);
-    const Share units(H, width<T>, thread, threads);
-    std::vector<Step<T>> steps(mine.index.size());
-    Rows<T> h(steps.size()), sums(steps.size());
+    const bool by_columns = splits_columns<T, Cell>(p, threads), meets = by_columns || Cell::over_cases;
+    const Cases<T>& multiplied = by_columns ? everyone : mine;
+    const Share units(H, width<T>, thread, threads), columns = by_columns ? Share(G, tile_columns<T>, thread, threads)
+                                                                          : Share(G, tile_columns<T>, 0, 1);
+    Rows<T> h(multiplied.index.size()), sums(multiplied.index.size());
     for (int64_t t = 0; t < p.steps; t++) {
         if (t % p.chunk == 0) input_sums<T, Cell>(p, mine, weights.ih, t, std::min(p.steps, t + p.chunk));
-        const int64_t n = mine.real(t);
+        const int64_t n = multiplied.real(t);
         for (int64_t i = 0; i < n; i++) {
-            steps[i] = step_of<T, Cell>(p, t, mine.index[i]);
-            h[i] = steps[i].h_before;
-            sums[i] = Cell::joint ? steps[i].sums_x : steps[i].sums_h;
+            const Step<T> s = step_of<T, Cell>(p, t, multiplied.index[i]);
+            h[i] = s.h_before;
+            sums[i] = Cell::joint ? s.sums_x : s.sums_h;
         }
-        multiply<T>(weights.hh, n, h.data(), Cell::joint ? sums.data() : nullptr, writable<T>(sums));
-        if constexpr (Cell::over_cases) {
+        if (meets) {
 #pragma omp barrier
+        }
+        multiply<T>(weights.hh, n, h.data(), Cell::joint ? sums.data() : nullptr, writable<T>(sums), columns, t % 2);
+        if (meets) {
+#pragma omp barrier
+        }
+        if constexpr (Cell::over_cases)
             cell.forward(t, all_of(everyone, t, [&](int64_t b) { return step_of<T, Cell>(p, t, b); }), units);
+        else
+            for (int64_t i = 0, own = mine.real(t); i < own; i++) cell.forward(step_of<T, Cell>(p, t, mine.index[i]));
+    }
+    if (Cell::over_cases) {
 #pragma omp barrier
-        } else {
-            for (int64_t i = 0; i < n; i++) cell.forward(steps[i]);
-        }
     }
     for (const int64_t b : mine.index) {
         const int64_t length = p.length(b);
@@ -124,9 +138,12 @@ void backward_steps(const Call<T>& p, Cell& cell, const BackwardWeights<T>& weig
     const int64_t B = p.cases, H = p.hidden, G = Cell::gates * H, I = p.inputs;
     const bool few = weights.ih.few;
     const Cases<T> mine(p, thread, threads), everyone(p, 0, 1);
-    const Share units(H, width<T>, thread, threads);
+    const bool by_columns = splits_columns<T, Cell>(p, threads);
+    const Cases<T>& multiplied = by_columns ? everyone : mine;
+    const Share units(H, width<T>, thread, threads), columns = by_columns ? Share(H, tile_columns<T>, thread, threads)
+                                                                          : Share(H, tile_columns<T>, 0, 1);
     std::vector<Step<T>> steps(mine.index.size());
-    Rows<T> dsums(steps.size()), dh(steps.size()), left_x, left_h, right_x, right_h;
+    Rows<T> dsums, dh(multiplied.index.size()), left_x, left_h, right_x, right_h;
 
     for (int64_t t0 = (p.steps - 1) / p.chunk * p.chunk; t0 >= 0; t0 -= p.chunk) {
         const int64_t t1 = std::min(p.steps, t0 + p.chunk);
@@ -136,27 +153,32 @@ void backward_steps(const Call<T>& p, Cell& cell, const BackwardWeights<T>& weig
 #pragma omp barrier
             }
         }
+        dsums.resize(multiplied.index.size());
         for (int64_t t = t1 - 1; t >= t0; t--) {
-            const int64_t n = mine.real(t);
+            const int64_t own = mine.real(t), n = multiplied.real(t);
+            for (int64_t i = 0; i < own; i++) steps[i] = gradients_of<T, Cell>(p, t, mine.index[i]);
             if constexpr (Cell::over_cases) {
                 cell.backward(t, all_of(everyone, t, [&](int64_t b) { return gradients_of<T, Cell>(p, t, b); }), units, grad);
 #pragma omp barrier
+            } else {
+                for (int64_t i = 0; i < own; i++) cell.backward(steps[i], grad);
+                if (by_columns) {
+#pragma omp barrier
+                }
+            }
+            for (int64_t i = 0; i < own; i++) {
+                const T *d = steps[i].dsums_x, *x = p.x_row(t, mine.index[i]);
+                T* dx = p.dx ? p.dx + (t * B + mine.index[i]) * I : nullptr;
+                if (few) few_inputs_backward<T>(G, I, d, x, weights.ih.columns, dcolumns, dx);
+                if (p.bias_in) for (int64_t j = 0; j < G; j++) grad.bias_in[j] += d[j];
             }
             for (int64_t i = 0; i < n; i++) {
-                steps[i] = gradients_of<T, Cell>(p, t, mine.index[i]);
-                if constexpr (!Cell::over_cases) cell.backward(steps[i], grad);
-                dsums[i] = steps[i].dsums_h;
-                dh[i] = steps[i].dh;
-                if (few) {
-                    const int64_t b = mine.index[i];
-                    T* dx = p.dx ? p.dx + (t * B + b) * I : nullptr;
-                    few_inputs_backward<T>(G, I, steps[i].dsums_x, p.x_row(t, b), weights.ih.columns,
-                                           dcolumns, dx);
-                }
-                if (p.bias_in) for (int64_t j = 0; j < G; j++) grad.bias_in[j] += steps[i].dsums_x[j];
+                const Step<T> s = gradients_of<T, Cell>(p, t, multiplied.index[i]);
+                dsums[i] = s.dsums_h;
+                dh[i] = s.dh;
             }
-            multiply<T>(weights.hh, n, dsums.data(), Cell::carries_h ? dh.data() : nullptr, writable<T>(dh));
-            if constexpr (Cell::over_cases) {
+            multiply<T>(weights.hh, n, dsums.data(), Cell::carries_h ? dh.data() : nullptr, writable<T>(dh), columns, t % 2);
+            if (by_columns || Cell::over_cases) {
 #pragma omp barrier
             }
         }
@@ -183,7 +205,6 @@ void backward_steps(const Call<T>& p, Cell& cell, const BackwardWeights<T>& weig
         outer.add(left_h.size(), left_h.data(), right_h.data(), share, H, p.dweight_hh);
         if (!few) outer.add(left_x.size(), left_x.data(), right_x.data(), share, I, p.dweight_ih);
 #pragma omp barrier
-        dsums.resize(steps.size());
     }
     if (p.dx)
         for (const int64_t b : mine.index)
