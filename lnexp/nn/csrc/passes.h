@@ -59,6 +59,7 @@ void forward_steps(const Call<T>& p, Cell& cell, const Packed<T, Cell>& weights,
     const Cases<T>& multiplied = by_columns ? everyone : mine;
     const Share units(H, width<T>, thread, threads), columns = by_columns ? Share(G, tile_columns<T>, thread, threads)
                                                                           : Share(G, tile_columns<T>, 0, 1);
+    std::vector<Step<T>> steps(mine.index.size());
     Rows<T> h(multiplied.index.size()), sums(multiplied.index.size());
     for (int64_t t = 0; t < p.steps; t++) {
         if (t % p.chunk == 0) input_sums<T, Cell>(p, mine, weights.ih, t, std::min(p.steps, t + p.chunk));
@@ -77,8 +78,11 @@ void forward_steps(const Call<T>& p, Cell& cell, const Packed<T, Cell>& weights,
         }
         if constexpr (Cell::over_cases)
             cell.forward(t, all_of(everyone, t, [&](int64_t b) { return step_of<T, Cell>(p, t, b); }), units);
-        else
-            for (int64_t i = 0, own = mine.real(t); i < own; i++) cell.forward(step_of<T, Cell>(p, t, mine.index[i]));
+        else {
+            const int64_t own = mine.real(t);
+            for (int64_t i = 0; i < own; i++) steps[i] = step_of<T, Cell>(p, t, mine.index[i]);
+            cell.forward(steps.data(), own);
+        }
     }
     if (Cell::over_cases) {
 #pragma omp barrier
@@ -161,7 +165,7 @@ void backward_steps(const Call<T>& p, Cell& cell, const BackwardWeights<T>& weig
                 cell.backward(t, all_of(everyone, t, [&](int64_t b) { return gradients_of<T, Cell>(p, t, b); }), units, grad);
 #pragma omp barrier
             } else {
-                for (int64_t i = 0; i < own; i++) cell.backward(steps[i], grad);
+                cell.backward(steps.data(), own, grad);
                 if (by_columns) {
 #pragma omp barrier
                 }

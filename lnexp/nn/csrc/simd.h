@@ -11,6 +11,7 @@
 #endif
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+#define FLAT __attribute__((flatten))  // everything it calls becomes part of it: what loops use stays in registers
 
 #if defined(__AVX512F__)
 constexpr int vector_bytes = 64;
