@@ -5,6 +5,7 @@ A kernel for CUDA would be a file beside this one, `triton.py`, with the same tw
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -34,11 +35,20 @@ def fits(inputs: Inputs) -> bool:
         and inputs.w.weight_hr is None
         and x_TBI.dtype in (torch.float32, torch.float64)
         and all(t.dtype == x_TBI.dtype for t in tensors)
+        and (cell.products == "float32" or x_TBI.dtype == torch.float32)
         and x_TBI.shape[0] > 0
         and x_TBI.shape[1] > 0
         and addressable([*tensors, inputs.lengths_B, *(inputs.stats or ())])
         and library() is not None
+        and (cell.products == "float32" or has_bfloat16_products())
     )
+
+
+@cache
+def has_bfloat16_products() -> bool:
+    """Whether there are kernels whose processor multiplies in bfloat16 (x86: avx512_bf16)."""
+    kernels = library()
+    return kernels is not None and bool(kernels.has_bfloat16_products())
 
 
 def fused(inputs: Inputs) -> Output:

@@ -48,6 +48,7 @@ class Call(ctypes.Structure):
         *((name, ctypes.c_int64) for name in WHOLE_NUMBERS),
         ("eps", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in POINTERS),
+        ("bfloat16", ctypes.c_int64),
     ]
 
 
@@ -128,6 +129,7 @@ def describe(run: Sequence, stats: Stats | None, rows: int) -> tuple[Call, dict[
         x_case=tensors["x"].stride(1),
         chunk=steps_at_once(rows, T, B),
         eps=cell.eps,
+        bfloat16=cell.products == "bfloat16",
         **{name: address(t) for name, t in tensors.items()},
     )
     return call, tensors

@@ -31,6 +31,7 @@ def fits(cell: Cell, w: Weights, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None
         cell.norm in cpu.NORMS.get(cell.kind, ())
         and cell.placement in cpu.PLACEMENTS
         and (cell.norm, cell.placement) != ("bn", "cell_only")
+        and cell.products == "float32"
         and w.weight_hr is None
         and x_BI.shape[0] > 0
         and reachable(x_BI, h_BH, c_BH, *w)

@@ -21,6 +21,7 @@ PLACEMENTS = {
     "rnn": ("all_gates", "per_gate", "bias_inside"),
 }
 NONLINEARITIES = ("tanh", "relu")
+PRODUCTS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Cell:
             "cell_only": LSTM, the new cell alone, as in the paper's DRAW (equations 29-31); "bias_inside": as "all_gates", with
             `bias_in` inside the norm of the input term, as in the authors' code.
         nonlinearity: of kind "rnn": "tanh" or "relu".
+        products: "bfloat16": the factors of all products with weight_ih and weight_hh, and of their gradients, are rounded to
+            bfloat16, and their sums are in float32, as everything else. "float32": nothing is rounded, whatever the type.
 
     Raises:
         ValueError: a value that is not in these lists.
@@ -45,9 +48,10 @@ class Cell:
     eps: float = 1e-5
     placement: str = "all_gates"
     nonlinearity: str = "tanh"
+    products: str = "float32"
 
     def __post_init__(self) -> None:
-        choices = {"kind": tuple(GATES), "norm": CELL_NORMS, "nonlinearity": NONLINEARITIES}
+        choices = {"kind": tuple(GATES), "norm": CELL_NORMS, "nonlinearity": NONLINEARITIES, "products": PRODUCTS}
         for name, allowed in (choices | {"placement": PLACEMENTS.get(self.kind, ())}).items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)}: allowed are {', '.join(allowed)}")
