@@ -127,9 +127,9 @@ def columns(shape: Shape, wanted: list[str]) -> dict[str, Callable[[], None]]:
 
         return once
 
-    def ours(implementation: Callable, norm: str) -> Callable[[], None]:
+    def ours(implementation: Callable, norm: str, products: str = "float32") -> Callable[[], None]:
         w = weights(shape, norm)
-        inputs = Inputs(Cell(shape.kind, norm), w, x_TBI, h_BH, c_BH, lengths_B)
+        inputs = Inputs(Cell(shape.kind, norm, products=products), w, x_TBI, h_BH, c_BH, lengths_B)
         if implementation is fused and not fits(inputs):
             raise SystemExit("no compiled kernels on this machine: nothing to measure")
         return timed(lambda: implementation(inputs).out_TBH, [p for p in w if p is not None])
@@ -148,6 +148,7 @@ def columns(shape: Shape, wanted: list[str]) -> dict[str, Callable[[], None]]:
     makers: dict[str, Callable[[], Callable[[], None]]] = {
         "LN": lambda: ours(fused, "ln"),
         "none": lambda: ours(fused, "none"),
+        "bfloat16": lambda: ours(fused, "ln", "bfloat16"),
         "torch.nn": lambda: timed(torch_layer, list(module.parameters())),
         "reference": lambda: ours(reference, "ln"),
         "compiled": lambda: by_chunks(torch.compile),
