@@ -42,6 +42,7 @@ template <class T> struct Call {
     T *dsums_x, *dsums_h;     // [chunk, B, G]
     T *dx, *dweight_ih, *dweight_hh;  // dx may be null
     T* dparameters;           // [5 G + 2 H], see ParameterGradients
+    int64_t turn;             // steps taken before the first: only whether it is even matters, see `multiply`
     int64_t bfloat16;         // whether the factors of products with the weights are rounded to bfloat16; float32 only
 
     const T* x_row(int64_t t, int64_t b) const { return x + t * x_step + b * x_case; }

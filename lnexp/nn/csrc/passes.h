@@ -82,7 +82,7 @@ void forward_steps(const Call<T>& p, Cell& cell, const Packed<T, Item, Cell>& we
 #pragma omp barrier
         }
         multiply<T, Item>(weights.hh, n, factors.step(n, h.data(), H), Cell::joint ? sums.data() : nullptr, writable<T>(sums),
-                          columns, t % 2);
+                          columns, (t + p.turn) % 2);
         if (meets) {
 #pragma omp barrier
         }

@@ -48,6 +48,7 @@ class Call(ctypes.Structure):
         *((name, ctypes.c_int64) for name in WHOLE_NUMBERS),
         ("eps", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in POINTERS),
+        ("turn", ctypes.c_int64),
         ("bfloat16", ctypes.c_int64),
     ]
 
