@@ -23,8 +23,9 @@ def run(inputs: Inputs) -> Output:
 
     - `cpu`: compiled kernels, where they fit: plain CPU tensors in float32 or float64.
     - `eager`: plain torch calls with one gradient of W_hh for all steps; any device and floating-point type, dispatch modes.
-    - `reference`: what `cpu` cannot do with products="bfloat16", and plain torch operations only; for tracing, the transforms of `torch.func`, forward-mode differentiation and
-      subclasses of Tensor (fake tensors, export). Derivatives of order two and higher go through it, whichever ran forward.
+    - `reference`: plain torch operations only; for tracing, the transforms of `torch.func`, forward-mode differentiation and
+      subclasses of Tensor (fake tensors, export). Derivatives of order two and higher go through it, whichever ran forward, and
+      products="bfloat16" where the kernels cannot do them.
 
     The environment variable LNEXP_FUSED asks for another one: "0" for the reference, "compile" for the reference through
     `torch.compile`, which unrolls the steps: slow to compile, and worth it on a GPU for short sequences of one length.
@@ -63,7 +64,8 @@ def empty(inputs: Inputs) -> Output:
 @cache
 def warn_of_slow_products() -> None:
     """Say once that bfloat16 is no gain here."""
-    why = "no kernel fits this layer or its tensors" if has_bfloat16_products() else "this processor has no avx512_bf16, or no kernels"
+    unfit, absent = "no kernel fits this layer or its tensors", "this processor has no avx512_bf16, or no kernels"
+    why = unfit if has_bfloat16_products() else absent
     warnings.warn(f"products=bfloat16: {why}; the reference rounds in its place, slowly", stacklevel=2)
 
 
