@@ -57,7 +57,7 @@ claims: setup  ## Compute the verdict on every claim, and write results/claims.c
 
 bench: setup  ## Measure trainer, recurrent layers and whole models against plain torch (interleaved)
 	$(PY) scripts/bench/trainer.py
-	$(PY) scripts/bench/recurrent.py
+	$(PY) scripts/bench/recurrent.py --compile
 	$(PY) scripts/bench/order_violations.py
 	$(PY) scripts/bench/draw.py
 	for norm in none bn ln; do $(PY) scripts/bench/tasks.py question_answering norm=$$norm; done

@@ -41,7 +41,7 @@ PASS(step_backward)
 
 template <class T> int64_t packed_size(const Call<T>& call) {
     int64_t size = 0;
-    dispatch(call, [&](auto* cell) { size = Packed<T, std::remove_pointer_t<decltype(cell)>>::size(call); });
+    dispatch(call, [&](auto* cell) { size = Packed<T, T, std::remove_pointer_t<decltype(cell)>>::size(call); });
     return size;
 }
 
@@ -61,6 +61,7 @@ DRAW_PASS(draw_forward)
 DRAW_PASS(draw_backward)
 
 extern "C" {
+int has_bfloat16_products() { return has_bfloat16; }
 int64_t packed_size_float32(const Call<float>* call) { return packed_size(*call); }
 int64_t packed_size_float64(const Call<double>* call) { return packed_size(*call); }
 void order_forward_float32(const Order<float>* call) { order_forward(*call); }

@@ -59,6 +59,7 @@ def fits(inputs: Inputs) -> bool:
         cell.kind == "lstm"
         and cell.norm in NORMS
         and cell.placement in PLACEMENTS
+        and cell.products == "float32"
         and inputs.windows == WINDOWS
         and inputs.encoder.weight_hr is None
         and inputs.decoder.weight_hr is None

@@ -36,9 +36,8 @@ def fits(inputs: Inputs) -> bool:
     cell, dtype = inputs.cell, inputs.x_TBD.dtype
     tensors = [t for t in inputs.tensors if t is not None]
     return (
-        cell.norm in cpu.NORMS["lstm"]
-        and cell.placement in cpu.PLACEMENTS
-        and (cell.norm, cell.placement) != ("bn", "cell_only")
+        cpu.knows(cell)
+        and cell.products == "float32"
         and dtype in (torch.float32, torch.float64)
         and all(t.dtype == dtype for t in tensors)
         and addressable([*tensors, inputs.codes_BU, inputs.characters_B, inputs.lengths_B, *(inputs.stats or ())])

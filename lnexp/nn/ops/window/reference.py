@@ -22,7 +22,7 @@ def reference(inputs: Inputs) -> Output:
     real_TB1 = (torch.arange(steps, device="cpu")[:, None] < lengths_B)[..., None].to(x_TBD.device)
     x_TBD = torch.where(real_TB1, x_TBD, 0)  # no value in the padding, not even a NaN, reaches the result
     one_hot_BUC = one_hot(codes_BU, characters_B, symbols, x_TBD.dtype)
-    norm = Normalisation(cell, stats)
+    norm = Normalisation(cell, w, stats)
     h_BH = c_BH = x_TBD.new_zeros(cases, w.weight_hh.shape[1])
     kappa_BK, w_BC = x_TBD.new_zeros(cases, len(bias_p) // 3), x_TBD.new_zeros(cases, symbols)
     hidden, windows = [], []
