@@ -22,7 +22,7 @@ PLACEMENTS = ("all_gates", "per_gate", "cell_only", "bias_inside", "gates_only")
 
 
 def knows(cell: Cell) -> bool:
-    """Whether there is a kernel for this cell; not for batch normalisation of a GRU, an RNN, the cell alone or the gates alone."""
+    """Whether there is a kernel for this cell. Of bn: the LSTM with its norm on gates and cell."""
     return (
         cell.norm in NORMS.get(cell.kind, ())
         and cell.placement in PLACEMENTS
