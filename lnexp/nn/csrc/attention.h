@@ -15,12 +15,6 @@ constexpr long patch_at = filter_numbers, read_at = patch_at + write_side * writ
 constexpr long attention_size = read_at + filter_numbers;
 template <class T> constexpr int image_vectors = image_row / width<T>;
 
-template <class T> ALWAYS_INLINE Vector<T> exponential(Vector<T> x) {
-    Vector<T> scale;
-    const Vector<T> q = exponential_parts<T>(x, scale);
-    return scale * q + scale;
-}
-
 // The N filters of one axis.
 template <class T, int N> struct Filters {
     alignas(64) T f[N][image_row];

@@ -113,6 +113,7 @@ template <class T, class Cell> struct DrawForward {
     const Share mine;
     Cell encoder, decoder;
     CaseRows<T> rows;
+    std::vector<Step<T>> steps;  // of one glimpse
     DrawForward(const Draw<T>& p, const ForwardPanels<T>& w, Share mine)
         : p(p), w(w), mine(mine), encoder(*p.encoder), decoder(*p.decoder), rows(mine.end - mine.begin) {}
 
@@ -174,7 +175,9 @@ template <class T, class Cell> struct DrawForward {
         } else {
             rows.multiply(hh, mine, before, none, sums_h);
         }
-        for (int64_t b = mine.begin; b < mine.end; b++) cell.forward(p.step(of, h(t + 1, b), t, b));
+        steps.clear();
+        for (int64_t b = mine.begin; b < mine.end; b++) steps.push_back(p.step(of, h(t + 1, b), t, b));
+        cell.forward(steps.data(), (int64_t)steps.size());
     }
 };
 
@@ -218,6 +221,7 @@ template <class T, class Cell> struct DrawBackward {
     Cell encoder, decoder;
     ParameterGradients<T> grad_enc, grad_dec;
     CaseRows<T> rows;
+    std::vector<Step<T>> steps;  // of one glimpse
     Array<T> dinputs, dh_enc, dz, dc_enc, dc_dec;  // of this thread's cases
     OuterProduct<T> outer;
 
@@ -251,22 +255,24 @@ template <class T, class Cell> struct DrawBackward {
         const auto dattention = [&](int64_t b) { return p.dattention_row(t + 1, b); };
         if (last) rows.multiply(w.attention, mine, dattention, none, dh_dec);
         else rows.multiply(w.attention, mine, dattention, dh_dec, dh_dec);
+        steps.clear();
         for (int64_t b = mine.begin; b < mine.end; b++) {
-            Step<T> s = p.step(p.of_decoder, p.h_dec_row(t + 1, b), t, b);
+            Step<T>& s = steps.emplace_back(p.step(p.of_decoder, p.h_dec_row(t + 1, b), t, b));
             s.dh = dh_dec(b), s.dc = mine_row(dc_dec, p.hidden, b);
-            decoder.backward(s, grad_dec);
         }
+        decoder.backward(steps.data(), (int64_t)steps.size(), grad_dec);
         const auto dsums_dec = [&](int64_t b) { return p.of_decoder.dsums_x + (t * p.cases + b) * 4 * p.hidden; };
         rows.multiply(w.dec_ih, mine, dsums_dec, none, [&](int64_t b) { return mine_row(dz, p.latents, b); });
         for (int64_t b = mine.begin; b < mine.end; b++) sample_backward(t, b, mine_row(dz, p.latents, b));
         const auto dposterior = [&](int64_t b) { return p.posterior_row(p.dposterior, t, b); };
         if (last) rows.multiply(w.posterior, mine, dposterior, none, dh);
         else rows.multiply(w.posterior, mine, dposterior, dh, dh);
+        steps.clear();
         for (int64_t b = mine.begin; b < mine.end; b++) {
-            Step<T> s = p.step(p.of_encoder, p.h_enc_row(t + 1, b), t, b);
+            Step<T>& s = steps.emplace_back(p.step(p.of_encoder, p.h_enc_row(t + 1, b), t, b));
             s.dh = dh(b), s.dc = mine_row(dc_enc, p.hidden, b);
-            encoder.backward(s, grad_enc);
         }
+        encoder.backward(steps.data(), (int64_t)steps.size(), grad_enc);
         const auto hidden_sums = [&](const LstmBuffers<T>& of) {
             const T* first = (of.dsums_h ? of.dsums_h : of.dsums_x) + t * p.cases * 4 * p.hidden;
             return [first, size = 4 * p.hidden](int64_t b) { return first + b * size; };

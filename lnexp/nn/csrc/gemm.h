@@ -50,7 +50,7 @@ template <class T, class Item> constexpr long items(long numbers) {
 
 // A matrix [inner, columns] of items in panels of `tile_columns` columns; within a panel, row after row. The last panel is
 // padded with zeros to whole vectors.
-template <class T, class Item> struct Panels {
+template <class T, class Item = T> struct Panels {
     long numbers, inner, columns;  // numbers: the inner length of the matrix; inner: in items
     Array<Item> data;
     static long size(long numbers, long columns) {
@@ -185,7 +185,7 @@ void tiles(long inner, Left left, const Item* panel, const T* const* start, T* c
 // to[i] = start[i] + rows[i] * right, for i < n and the columns of a share: by one thread. `start` may be null (zero) or
 // equal `to` (accumulate). `backwards` takes the panels from the last to the first, which changes no sum: of a matrix as
 // large as the cache, what was read last is then read first.
-template <class T, class Item>
+template <class T, class Item = T>
 void multiply(const Panels<T, Item>& right, long n, const Item* const* rows, const T* const* start, T* const* to, Share share,
               bool backwards = false) {
     const long blocks = (right.inner + inner_block - 1) / inner_block;
@@ -217,13 +217,13 @@ void multiply(const Panels<T, Item>& right, long n, const Item* const* rows, con
             for (long number = 0; number < panels; number++) product(block, number);
     }
 }
-template <class T, class Item>
+template <class T, class Item = T>
 void multiply(const Panels<T, Item>& right, long n, const Item* const* rows, const T* const* start, T* const* to) {
     multiply<T, Item>(right, n, rows, start, to, Share(right.columns, tile_columns<T>, 0, 1));
 }
 
 // Weight gradients: to[g][j] += sum over cases of left[case][g] * right[case][j], for the rows g of one thread's share.
-template <class T, class Item> struct OuterProduct {
+template <class T, class Item = T> struct OuterProduct {
     static constexpr long cases = inner_block;  // packed at a time
     Array<Item> left, right;
     OuterProduct(Share share, long columns)

@@ -72,7 +72,7 @@ void order_backward_float64(const Order<double>* call) { order_backward(*call); 
 
 // The same for an LSTM with a window on a text.
 #define WINDOW_PASS(name)                                                                                                \
-    template <class T> int name##_call(const Window<T>* call) {                                                          \
+    template <class T> int name##_call(const TextWindow<T>* call) {                                                          \
         try {                                                                                                            \
             const Call<T>& layer = call->layer;                                                                          \
             if (layer.norm == Norm::bn) name<T, BatchLstm<T>>(*call);                                                    \
@@ -83,8 +83,8 @@ void order_backward_float64(const Order<double>* call) { order_backward(*call); 
             return 1;                                                                                                    \
         }                                                                                                                \
     }                                                                                                                    \
-    extern "C" int name##_float32(const Window<float>* call) { return name##_call(call); }                               \
-    extern "C" int name##_float64(const Window<double>* call) { return name##_call(call); }
+    extern "C" int name##_float32(const TextWindow<float>* call) { return name##_call(call); }                               \
+    extern "C" int name##_float64(const TextWindow<double>* call) { return name##_call(call); }
 
 WINDOW_PASS(window_forward)
 WINDOW_PASS(window_backward)

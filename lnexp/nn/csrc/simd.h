@@ -203,6 +203,12 @@ template <class T> ALWAYS_INLINE Vector<T> exponential_parts(Vector<T> x, Vector
     return p * (r * r) + r;
 }
 
+template <class T> ALWAYS_INLINE Vector<T> exponential(Vector<T> x) {
+    Vector<T> scale;
+    const Vector<T> q = exponential_parts<T>(x, scale);
+    return scale * q + scale;
+}
+
 template <class T> ALWAYS_INLINE Vector<T> sigmoid(Vector<T> x) {
     Vector<T> scale;
     const Vector<T> q = exponential_parts<T>(-x, scale);

@@ -9,7 +9,7 @@
 #include "passes.h"
 
 // Mirrored by `Call` of ops/window/cpu.py.
-template <class T> struct Window {
+template <class T> struct TextWindow {
     Call<T> layer;  // x: [T, B, I], where the forward pass writes the window; all rings, and the chunk, hold all steps
     int64_t symbols, gaussians, places;
     const int64_t *codes, *characters;  // [B, U], [B]
@@ -19,12 +19,6 @@ template <class T> struct Window {
     T* dparameters_p;                   // [T, B, 3 K], of what goes into exp
 };
 
-template <class T> ALWAYS_INLINE Vector<T> exponential(Vector<T> x) {
-    Vector<T> scale;
-    const Vector<T> q = exponential_parts<T>(x, scale);
-    return scale * q + scale;
-}
-
 template <class T> ALWAYS_INLINE Vector<T> places_from(int64_t u) {
     Vector<T> at;
 #pragma GCC unroll 16
@@ -33,7 +27,7 @@ template <class T> ALWAYS_INLINE Vector<T> places_from(int64_t u) {
 }
 
 // The window of one case at one step, from the sums in q.
-template <class T> void read_text(const Window<T>& a, int64_t t, int64_t b, T* phi) {
+template <class T> void read_text(const TextWindow<T>& a, int64_t t, int64_t b, T* phi) {
     const int64_t B = a.layer.cases, K = a.gaussians, C = a.symbols, n = a.characters[b];
     T *q = a.parameters + (t * B + b) * 3 * K, *kappa = a.kappa + (t * B + b) * K, *w = a.w + (t * B + b) * C;
     sweep<T>(3 * K, [&](int64_t j, auto lanes) { store(q + j, exponential<T>(load(q + j, lanes)), lanes); });
@@ -52,7 +46,7 @@ template <class T> void read_text(const Window<T>& a, int64_t t, int64_t b, T* p
 }
 
 // From dphi of one case at one step, 0 beyond its text, to the gradients of the sums; dkappa [K] is carried from later steps.
-template <class T> void read_text_backward(const Window<T>& a, int64_t t, int64_t b, const T* dphi, T* dkappa) {
+template <class T> void read_text_backward(const TextWindow<T>& a, int64_t t, int64_t b, const T* dphi, T* dkappa) {
     const int64_t B = a.layer.cases, K = a.gaussians, n = a.characters[b];
     const T *q = a.parameters + (t * B + b) * 3 * K, *kappa = a.kappa + (t * B + b) * K;
     T* d = a.dparameters_p + (t * B + b) * 3 * K;
@@ -70,7 +64,7 @@ template <class T> void read_text_backward(const Window<T>& a, int64_t t, int64_
     }
 }
 
-template <class T, class Cell> void window_forward(const Window<T>& a) {
+template <class T, class Cell> void window_forward(const TextWindow<T>& a) {
     const Call<T>& p = a.layer;
     const int64_t B = p.cases, H = p.hidden, G = Cell::gates * H, I = p.inputs, K = a.gaussians, C = a.symbols;
     Panels<T> ih(I, G), hh(H, G), to_window(H, 3 * K);
@@ -93,7 +87,7 @@ template <class T, class Cell> void window_forward(const Window<T>& a) {
         multiply<T>(ih, n, x.data(), p.bias_in ? bias_in.data() : nullptr, writable<T>(sums_x));
         multiply<T>(hh, n, h.data(), Cell::joint ? sums_x.data() : nullptr, writable<T>(sums_h));
         if constexpr (Cell::over_cases) cell.forward(t, steps, Share(H, width<T>, 0, 1));
-        else for (const Step<T>& s : steps) cell.forward(s);
+        else cell.forward(steps.data(), n);
         multiply<T>(to_window, n, out.data(), bias_p.data(), writable<T>(parameters));
         for (int64_t i = 0; i < n; i++) {
             const int64_t b = cases.index[i];
@@ -109,7 +103,7 @@ template <class T, class Cell> void window_forward(const Window<T>& a) {
 }
 
 // The gradients of x (p.dx [T, B, I]) and of all sums; the caller multiplies the latter into those of the weights.
-template <class T, class Cell> void window_backward(const Window<T>& a) {
+template <class T, class Cell> void window_backward(const TextWindow<T>& a) {
     const Call<T>& p = a.layer;
     const int64_t B = p.cases, H = p.hidden, G = Cell::gates * H, I = p.inputs, K = a.gaussians, C = a.symbols, U = a.places;
     Panels<T> ih(G, I), hh(G, H), to_window(3 * K, H);
@@ -148,7 +142,7 @@ template <class T, class Cell> void window_backward(const Window<T>& a) {
         }
         multiply<T>(to_window, n, dparameters.data(), dh.data(), writable<T>(dh));
         if constexpr (Cell::over_cases) cell.backward(t, steps, Share(H, width<T>, 0, 1), grad);
-        else for (const Step<T>& s : steps) cell.backward(s, grad);
+        else cell.backward(steps.data(), n, grad);
         multiply<T>(hh, n, dsums_h.data(), nullptr, writable<T>(dh));
         multiply<T>(ih, n, dsums_x.data(), nullptr, writable<T>(dx));
     }

@@ -20,7 +20,7 @@ workspace = cpu_call.workspace
 
 
 class Call(ctypes.Structure):
-    """`Window` of window.h, field by field."""
+    """`TextWindow` of window.h, field by field."""
 
     _fields_ = [
         ("layer", cpu_call.Call),
