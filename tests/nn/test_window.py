@@ -17,7 +17,8 @@ from lnexp.nn.ops.window.reference import attend, plain_function, reference
 
 compiled = pytest.mark.skipif(library() is None, reason="no compiler")
 FORMS = [("none", "all_gates"), ("wn", "all_gates"), ("rms", "all_gates"), ("bn", "all_gates")]
-FORMS += [("ln", placement) for placement in ("all_gates", "per_gate", "bias_inside", "cell_only")]
+FORMS += [("ln", placement) for placement in ("all_gates", "per_gate", "bias_inside", "cell_only", "gates_only")]
+PLAIN = [("group", "all_gates"), ("dyt", "all_gates"), ("ln", "carried_cell"), ("bn", "gates_only")]  # without kernels
 T, B, D, C, K, U = 11, 5, 3, 7, 3, 18
 
 
@@ -51,6 +52,15 @@ def test_the_compiled_loop_equals_the_equations(norm: str, placement: str, dtype
         assert (a - b).abs().max() <= most * b.abs().max()
     for a, b in zip(derived(ours, parameters), derived(truth, parameters), strict=True):
         assert (a - b).abs().max() <= most * max(1e-3, float(b.abs().max()))
+
+
+@pytest.mark.parametrize(("norm", "placement"), PLAIN)
+def test_what_the_kernels_do_not_know_goes_to_the_equations(norm: str, placement: str) -> None:
+    inputs, parameters = made(norm, placement, torch.float64, hidden=16)
+    assert not fits(inputs)
+    ours, truth = window_lstm(inputs), reference(inputs)
+    assert torch.equal(ours.h_TBH, truth.h_TBH)
+    assert all(d.isfinite().all() for d in derived(ours, parameters))
 
 
 @compiled

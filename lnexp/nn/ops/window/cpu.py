@@ -153,7 +153,7 @@ def gradients(
     dweight_hh = dsums_h[1:].flatten(0, 1).t() @ h_TBH[:-1].flatten(0, 1)
     dbias_ih, dbias_hh, dgain_ih, dgain_hh, _, dgain_c, dbias_c = dparameters.split([4 * H] * 5 + [H] * 2)
     dbias_in = None if inputs.w.bias_in is None else dsums_x_NG.sum(0)
-    every = [dweight_ih, dweight_hh, dbias_ih, dbias_hh, dbias_in, dgain_ih, dgain_hh, dgain_c, dbias_c, None]
+    every = [dweight_ih, dweight_hh, dbias_ih, dbias_hh, dbias_in, dgain_ih, dgain_hh, dgain_c, dbias_c, *[None] * 4]
     weights = [None if parameter is None else gradient for parameter, gradient in zip(inputs.w, every, strict=True)]
     dx_TBD = dx_TBI[..., : I - inputs.symbols].contiguous()
     return [dx_TBD, dparameters_NP.t() @ h_NH, dparameters_NP.sum(0), *weights]

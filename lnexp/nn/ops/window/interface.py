@@ -63,7 +63,7 @@ class Inputs(NamedTuple):
             raise ValueError(f"x_TBD.shape={tuple(x.shape)}: must be (T, B, D), each 1 or more")
         (T, B, D), (G, H), K, C = x.shape, w.weight_hh.shape, len(self.bias_p) // 3, self.symbols
         shapes = {"weight_ih": (G, D + C), "weight_hh": (4 * H, H), "gain_c": (H,), "bias_c": (H,)}
-        shapes |= {"weight_p": (3 * K, H), "bias_p": (3 * K,)}
+        shapes |= {"weight_p": (3 * K, H), "bias_p": (3 * K,), **self.cell.alphas(H)}
         shapes |= {
             f"{moment}_{place}": (T, H if place == "c" else G) for moment in ("mean", "var") for place in ("ih", "hh", "c")
         }
