@@ -2,7 +2,7 @@
 // meet only where the weight gradients of a chunk of steps are summed, and at every step if a norm looks at all cases.
 #pragma once
 #include <atomic>
-#include "input.h"
+#include "weights.h"
 
 // One thread's part of the work. Out of memory: null, and `failed` is set, as no exception may leave a parallel region.
 template <class Part, class... Arguments>
@@ -22,23 +22,6 @@ template <class T, class StepOf> std::vector<Step<T>> all_of(const Cases<T>& cas
     return steps;
 }
 
-// Both weights as `forward` wants them.
-template <class T, class Item, class Cell> struct Packed {
-    InputWeights<T, Item> ih;
-    Panels<T, Item> hh;
-    static int64_t size(const Call<T>& p) {
-        const int64_t G = Cell::gates * p.hidden;
-        return InputWeights<T, Item>::size(p.inputs, G) + Panels<T, Item>::size(p.hidden, G);
-    }
-    Packed(const Call<T>& p, int64_t G)
-        : ih(p.inputs, G, p.packed),
-          hh(p.hidden, G, p.packed ? (Item*)p.packed + InputWeights<T, Item>::size(p.inputs, G) : nullptr) {}
-    void pack(const Call<T>& p, int64_t G, int thread, int threads) {
-        ih.pack(p.weight_ih, p.inputs, G, thread, threads);
-        hh.pack_transposed(p.weight_hh, thread, threads);
-    }
-};
-
 template <class T, class Cell> void pack(const Call<T>& p) {
     const int64_t G = Cell::gates * p.hidden;
     Packed<T, T, Cell>(p, G).pack(p, G, 0, 1);
@@ -49,13 +32,6 @@ template <class T, class Cell> void pack(const Call<T>& p) {
 template <class T, class Cell> bool splits_columns(const Call<T>& p, int threads) {
     return threads > 1 && p.cases < tile_rows * threads && Cell::gates * p.hidden * p.hidden >= 1 << 17;
 }
-
-// The items of the rows that a thread multiplies with: those of a step, and those of a chunk of inputs.
-template <class T, class Item> struct Factors {
-    RowItems<T, Item> step, input;
-    Factors(const Call<T>& p, long step_numbers, long input_numbers)
-        : step(p.cases, step_numbers), input(p.chunk * p.cases, input_numbers) {}
-};
 
 // What one thread does.
 template <class T, class Item, class Cell>
@@ -138,19 +114,6 @@ template <class T, class Cell> Step<T> gradients_of(const Call<T>& p, int64_t t,
     s.dc = p.dc + b * p.hidden;
     return s;
 }
-
-// Both weights as `backward` wants them.
-template <class T, class Item> struct BackwardWeights {
-    InputWeights<T, Item> ih;      // for W_ih x, where it is computed again, and for few inputs
-    Panels<T, Item> hh, ih_back;
-    BackwardWeights(const Call<T>& p, int64_t G)
-        : ih(p.inputs, G), hh(G, p.hidden), ih_back(G, p.dx && !ih.few ? p.inputs : 0) {}
-    void pack(const Call<T>& p, int64_t G, int thread, int threads) {
-        if (p.recompute || ih.few) ih.pack(p.weight_ih, p.inputs, G, thread, threads);
-        hh.pack(p.weight_hh, thread, threads);
-        if (p.dx && !ih.few) ih_back.pack(p.weight_ih, thread, threads);
-    }
-};
 
 // What one thread does. `dcolumns` is its part of the gradient of W_ih where there are few inputs.
 template <class T, class Item, class Cell>
