@@ -179,10 +179,8 @@ def finish(
         del handles["the paper's curve"]
         handles["the paper's curve"] = Line2D([], [], color="black", linewidth=1, linestyle=DASHES)
     if handles:
-        rows = math.ceil(sum(len(name) + 8 for name in handles) / (16 * figure.get_figwidth()))
-        legend = figure.legend(
-            handles.values(), handles.keys(), loc="outside upper center", ncols=math.ceil(len(handles) / rows), title=title
-        )
+        columns = _columns(list(handles), 16 * figure.get_figwidth())
+        legend = figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=columns, title=title)
         legend.get_title().set_fontsize(9.5)
     else:
         figure.suptitle(title, fontsize=9.5)
@@ -191,6 +189,18 @@ def finish(
     wrapped = textwrap.fill(text, int(19 * figure.get_figwidth()), break_on_hyphens=False)
     figure.supxlabel(wrapped, fontsize=7, x=0.01, ha="left", linespacing=1.35)
     return figure
+
+
+def _columns(names: list[str], room: float) -> int:
+    """The most columns of a legend, filled column by column, that fit into `room` characters."""
+    for rows in range(1, len(names) + 1):
+        columns = math.ceil(len(names) / rows)
+        # matplotlib gives the first columns one more entry where they do not divide the entries
+        ends = np.cumsum([len(names) // columns + (k < len(names) % columns) for k in range(columns)])
+        widest = [max(len(name) + 8 for name in part) for part in np.split(np.array(names, dtype=object), ends[:-1])]
+        if sum(widest) <= room:
+            break
+    return columns
 
 
 def provenance(frame: pd.DataFrame) -> str:
