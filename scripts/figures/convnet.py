@@ -1,15 +1,18 @@
 """Extension: section 6.7 has no figure. A convolutional net under norms, and its units at the border of the image."""
 
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from lnexp.evidence.catalog import label
 from lnexp.evidence.figures import Figure, main
 from lnexp.evidence.plotting import WIDTH, arms, finish, norm_style, norms_of
 from lnexp.evidence.stats import interval
 
-ON = r"border/on_layer(\d+)_edge(\d+)"
+BORDER = {"on": "share of units on", "std": "sd of summed inputs"}
 FORMS = {"map": "whole layer", "position": "each position", "instance": "each channel (instance)"}
 
 
@@ -29,10 +32,11 @@ def rates(frame: pd.DataFrame) -> str:
     return f"{of.iloc[0]:g}" if of.nunique() == 1 else ", ".join(f"{of[norm]:g} ({label(norm)})" for norm in norms_of(frame))
 
 
-def draw_border(frame: pd.DataFrame) -> plt.Figure:
-    """Share of units on by distance to the border of their feature map: one panel a layer, after training."""
-    rows = frame[frame["metric"].str.fullmatch(ON)]
-    place = rows["metric"].str.extract(ON).astype(int)
+def draw_border(frame: pd.DataFrame, measure: str) -> plt.Figure:
+    """A statistic of the units by distance to the border of their feature map: one panel a layer, after training."""
+    name = rf"border/{measure}_layer(\d+)_edge(\d+)"
+    rows = frame[frame["metric"].str.fullmatch(name)]
+    place = rows["metric"].str.extract(name).astype(int)
     rows = rows.assign(layer=place[0], distance=place[1])
     rows = rows[rows["step"] == rows.groupby("id")["step"].transform("max")]
     layers = sorted(rows["layer"].unique())
@@ -51,8 +55,9 @@ def draw_border(frame: pd.DataFrame) -> plt.Figure:
                 low, high = np.array([interval(values) for values in by_seed.T]).T
                 ax.fill_between(range(len(low)), low, high, color=colour, alpha=0.15, linewidth=0)
         ax.set(title=f"layer {layer}", xlabel="distance to the border", ylim=(0, None))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in axes[:, 0]:
-        ax.set_ylabel("share of units on")
+        ax.set_ylabel(BORDER[measure])
     for ax in axes.flat[len(layers) :]:
         ax.set_axis_off()
     said = "Distance 0 is the outermost ring of a layer's feature map. Lines: means over seeds, with their 95 % t intervals."
@@ -71,11 +76,13 @@ def draw_statistics(frame: pd.DataFrame) -> plt.Figure:
 
 FIGURES = (
     Figure("convnet", draw, "convnet"),
-    Figure("convnet_border", draw_border, "convnet"),
+    Figure("convnet_border_on", partial(draw_border, measure="on"), "convnet"),
+    Figure("convnet_border_spread", partial(draw_border, measure="std"), "convnet"),
     Figure("convnet_norms", draw, "convnet_norms"),
     Figure("convnet_statistics", draw_statistics, "convnet_statistics"),
     Figure("convnet_images", draw, "convnet_images"),
-    Figure("convnet_images_border", draw_border, "convnet_images"),
+    Figure("convnet_images_border_on", partial(draw_border, measure="on"), "convnet_images"),
+    Figure("convnet_images_border_spread", partial(draw_border, measure="std"), "convnet_images"),
 )
 
 if __name__ == "__main__":

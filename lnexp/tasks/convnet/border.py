@@ -18,7 +18,7 @@ def border_statistics(model: ConvNet, batches: Batches) -> dict[str, float]:
 
     Returns:
         on_layer<l>_edge<d>: share of the units that are on (a positive output of the ReLU), over images, channels and the
-        positions of that distance; mean_..., std_...: mean and standard deviation of what the ReLU reads;
+        positions of that distance; std_layer<l>_edge<d>: standard deviation of what the ReLU reads, over the same;
         on_ratio: share on in the outermost ring / share on of all other positions, mean over layers that have others;
         spread_ratio: the same of the standard deviations.
     """
@@ -48,9 +48,9 @@ def border_statistics(model: ConvNet, batches: Batches) -> dict[str, float]:
 
 
 def described(moments_3D: Tensor) -> dict[str, Tensor]:
-    """Share on, mean and standard deviation from the means of (a > 0), a and a^2."""
+    """Share on and standard deviation, from the means of (a > 0), a and a^2."""
     on, mean, square = moments_3D
-    return {"on": on, "mean": mean, "std": (square - mean.square()).clamp(min=0).sqrt()}
+    return {"on": on, "std": (square - mean.square()).clamp(min=0).sqrt()}
 
 
 def by_distance(values_3YX: Tensor) -> tuple[Tensor, Tensor]:
