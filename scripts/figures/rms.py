@@ -1,4 +1,4 @@
-"""Study: RMS and layer normalisation in recurrent nets against the rate, and what centring would remove."""
+"""Extension: RMS and layer normalisation in recurrent nets against the rate, and what centring would remove."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Studies: final values against batch size, initial scale, sequence length and number of processes."""
+"""Extensions: final values against batch size, initial scale, sequence length and number of processes."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Study: final values of layer-normalised cells by the placement of the norm, against the learning rate."""
+"""Extension: final values of layer-normalised cells by the placement of the norm, against the learning rate."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Study: which norm should a recurrent net use? A performance profile over tasks, cells and batch sizes, and a table."""
+"""Extension: which norm should a recurrent net use? A performance profile over tasks, cells and batch sizes, and a table."""
 
 import matplotlib.pyplot as plt
 import numpy as np
