@@ -39,7 +39,7 @@ class PermutedMNIST(Task):
             the pixels then never occur.
         pool: side of the squares of pixels that are averaged into one step (1: 784 steps, 2: 196).
         input_std: standard deviation of the initial input weights.
-        bias_in_std: standard deviation of the initial bias inside the norm of the input term, for norms that have one (ln, rms).
+        bias_in_std: standard deviation of the initial bias inside the norm of the input term (not none, wn, bn).
         state_std: standard deviation of the learned initial states at the start.
         state_noise: standard deviation of the noise that is added to the initial hidden state in training; without it batch
             normalisation divides by 0 at the first step.

@@ -118,6 +118,8 @@ def test_what_cannot_be_read_is_named_and_left_out(root: Path, tmp_path: Path, c
     Image.fromarray(np.full((8, 8), 60_000, np.uint16)).save(root / "owl" / "deep.png")
     (root / "owl" / "._000.png").write_bytes(whole)
     (root / "owl" / "notes.txt").write_text("x")
+    (root / "__MACOSX").mkdir()
+    (root / ".cache").mkdir()
     (root / "stray.png").write_bytes(whole)
     (root / "owl" / "gone.png").symlink_to(root / "nowhere.png")
     splits, _ = load(root, tmp_path)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from pathlib import PurePosixPath
 
+from lnexp.data.text.books import is_hidden
 from lnexp.errors import UserError
 from lnexp.seeding import fold
 
@@ -42,9 +44,8 @@ def assign(
     classes = sorted({place[1] for place in found if place})
     for folder in sorted(folders):
         place = _place((*folder[depth:], ""), split_names, Counter()) if folder[:depth] == names[0][:depth] else None
-        hidden = any(part.startswith(".") for part in folder)
         exact = len(folder) == depth + (2 if split_names else 1)
-        if place and exact and not hidden and place not in found:
+        if place and exact and place not in found and not is_hidden(PurePosixPath(*folder)):
             raise UserError(f"data.root={root}: {'/'.join(folder)} holds no readable image")
     if len(classes) < 2:
         raise UserError(
