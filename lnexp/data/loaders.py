@@ -7,22 +7,27 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lnexp.data import mnist, sentence_eval
+from lnexp.data import binarized, mnist, sentence_eval
 from lnexp.data.captions import caption_set
 from lnexp.data.cloze import cloze_set
+from lnexp.data.images import image_folder
 from lnexp.data.prose import documents
 from lnexp.data.sources import Fingerprint, safe_name, user_path
 from lnexp.data.sources import fingerprint as fingerprint_of
+from lnexp.data.strokes import stroke_set
 from lnexp.data.text.books import ARCHIVE, TEXT
 from lnexp.errors import unknown
 
 LOADERS: dict[str, ModuleType] = {
     **dict.fromkeys(mnist.SOURCES, mnist),
+    **dict.fromkeys(binarized.SOURCES, binarized),
     "emoji": caption_set,
     "karpathy": caption_set,
     "coco": caption_set,
     **dict.fromkeys(cloze_set.SOURCES, cloze_set),
     **dict.fromkeys(documents.NAMES, documents),
+    "image_folder": image_folder,
+    **dict.fromkeys(stroke_set.NAMES, stroke_set),
 }
 
 

@@ -9,6 +9,8 @@
 
 A run group is the set of runs that differ only in their seed, written as a hash of their identity without it (column "family"
 of the tables). Where configs/ has changed since the file was written, the catalog is computed in the process instead.
+
+Analyses (lnexp.analysis) stand beside the presets: an analysis has one run group, at desk scale, which holds all its runs.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lnexp import paths
+from lnexp.analysis import ANALYSES, table_of
 from lnexp.errors import unknown
 from lnexp.files import write_whole
 from lnexp.identity import digest, identity
@@ -55,16 +58,31 @@ def experiments() -> list[str]:
     return sorted(catalog()["presets"])
 
 
+def exists(experiment: str) -> bool:
+    """Whether there is a preset or an analysis of that name."""
+    return experiment in ANALYSES or experiment in catalog()["presets"]
+
+
 def preset(experiment: str) -> dict[str, Any]:
-    """The catalog's entry of a preset; a UserError with the nearest name where there is none."""
+    """The entry of a preset or an analysis; a UserError with the nearest name where there is none."""
+    if experiment in ANALYSES:
+        groups = {scale: [analysis_group(experiment)] if scale == "desk" else [] for scale in SCALES}
+        seeds = list(ANALYSES[experiment].seeds)
+        return {"task": table_of(experiment), "trials": False, "seeds": seeds, "run_groups": groups}
     presets = catalog()["presets"]
     if experiment not in presets:
-        raise unknown("experiment", experiment, presets)
+        raise unknown("experiment", experiment, {*presets, *ANALYSES})
     return presets[experiment]
 
 
+def analysis_group(name: str) -> str:
+    """The run group of an analysis: the digest of its name, revision and settings. Norms and cells are columns of its runs."""
+    analysis = ANALYSES[name]
+    return digest({"analysis": name, "revision": analysis.revision, "settings": dict(analysis.settings)})
+
+
 def task_of(experiment: str) -> str:
-    """The name of a preset's task."""
+    """The name of a preset's task, or of an analysis's tables."""
     return preset(experiment)["task"]
 
 
@@ -76,6 +94,8 @@ def is_trial(experiment: str) -> bool:
 def seeds_of_others(experiment: str) -> set[int]:
     """The seeds of other presets with runs of the same configurations, such as confirmations on new seeds."""
     own = preset(experiment)
+    if experiment in ANALYSES:
+        return set()
     same = [
         other
         for other in catalog()["presets"].values()

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lnexp import paths
+from lnexp.analysis import ANALYSES
 from lnexp.errors import check_choice
 from lnexp.evidence.catalog import seeds_of_others
 from lnexp.evidence.plotting import STYLE
@@ -29,7 +30,7 @@ class Figure:
     Attributes:
         name: the file's name without its suffix.
         draw: from the rows of `tables.load`, or of a plain table, to a figure, or to a table in Markdown.
-        experiment: the preset whose runs are drawn.
+        experiment: the preset or analysis whose runs are drawn.
         table: the plain table that is drawn instead, where there are no training runs.
         more: presets whose runs, if there are any, are drawn in the same figure. A run of several presets is drawn once.
     """
@@ -55,8 +56,8 @@ class Figure:
         else:
             frame = read_plain(self.table, results)
         if frame.empty and self.experiment:
-            made_by = f"python train.py experiment={self.experiment}"
-            return f"{self.name}: no runs of {self.experiment} in the tables; train them: {made_by}"
+            made_by = "make analysis" if self.experiment in ANALYSES else f"python train.py experiment={self.experiment}"
+            return f"{self.name}: no runs of {self.experiment} in the tables; make them: {made_by}"
         if frame.empty:
             return f"{self.name}: there is no {Path(results) / 'tables' / self.table}.csv"
         path = Path(results) / "figures" / f"{self.name}.png"

@@ -179,11 +179,11 @@ def finish(
         del handles["the paper's curve"]
         handles["the paper's curve"] = Line2D([], [], color="black", linewidth=1, linestyle=DASHES)
     if handles:
-        rows = math.ceil(sum(len(name) + 8 for name in handles) / (16 * figure.get_figwidth()))
-        legend = figure.legend(
-            handles.values(), handles.keys(), loc="outside upper center", ncols=math.ceil(len(handles) / rows), title=title
-        )
+        columns = _columns(list(handles), 16 * figure.get_figwidth())
+        legend = figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=columns, title=title)
         legend.get_title().set_fontsize(9.5)
+    else:
+        figure.suptitle(title, fontsize=9.5)
     explained = "Thin: each of n seeds; bold: their mean" + "; shaded: its 95 % t interval" * shaded + "."
     text = " ".join(filter(None, [explained * lines, *sentences, f"Ours: {provenance(frame)}."]))
     wrapped = textwrap.fill(text, int(19 * figure.get_figwidth()), break_on_hyphens=False)
@@ -191,6 +191,21 @@ def finish(
     return figure
 
 
+def _columns(names: list[str], room: float) -> int:
+    """The most columns of a legend, filled column by column, that fit into `room` characters."""
+    for rows in range(1, len(names) + 1):
+        columns = math.ceil(len(names) / rows)
+        # matplotlib gives the first columns one more entry where they do not divide the entries
+        ends = np.cumsum([len(names) // columns + (k < len(names) % columns) for k in range(columns)])
+        widest = [max(len(name) + 8 for name in part) for part in np.split(np.array(names, dtype=object), ends[:-1])]
+        if sum(widest) <= room:
+            break
+    return columns
+
+
 def provenance(frame: pd.DataFrame) -> str:
-    """Scale, data and number of runs."""
+    """Scale, data and number of runs; of an analysis, number of measurements and seeds."""
+    if frame["task.name"].iloc[0].startswith("analysis_"):
+        seeds = sorted(frame["seed"].unique())
+        return f"{frame['id'].nunique():,} computations, seeds {seeds[0]} to {seeds[-1]}"
     return f"{frame['scale'].iloc[0]} scale, data {frame['data'].iloc[0]}, {frame['id'].nunique()} runs"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lnexp import paths
+from lnexp.analysis import ANALYSES
 from lnexp.evidence.catalog import differences, experiments, task_of
 from lnexp.evidence.claims import SECTIONS, Section
 from lnexp.evidence.stats import ALPHA, ALPHA_EQUIVALENCE, ALPHA_FLIP, FAMILY, MIN_SEEDS, POWER, VERDICTS
@@ -115,8 +116,9 @@ def _section(section: Section, claims: pd.DataFrame, results: Path) -> str:
     ):
         if len(rows):
             parts.append("\n".join([head, *(row.format_map(claim) for claim in rows.to_dict("records"))]) + "\n")
-    for name in (name for name in experiments() if task_of(name) == section.task):
+    for name in [*section.analyses, *(name for name in experiments() if task_of(name) == section.task)]:
         parts += [f"### {name}\n", _runs(load(name, results=results))]
+        parts += ["\n".join(f"- {note}" for note in ANALYSES[name].notes) + "\n"] if name in section.analyses else []
         parts += [f"![{path.stem}](figures/{path.name})\n" for path in _of(name, results, "png")]
         parts += [path.read_text() for path in _of(name, results, "md")]
     if section.task:
@@ -136,7 +138,8 @@ def _anchor(section: Section) -> str:
 def _of(experiment: str, results: Path, kind: str) -> list[Path]:
     """The figures, or tables in Markdown, named after an experiment and not after one with a longer name."""
     files = sorted((results / "figures").glob(f"*.{kind}"))
-    return [p for p in files if max((e for e in experiments() if p.stem.startswith(e)), key=len, default="") == experiment]
+    names = [*experiments(), *ANALYSES]
+    return [p for p in files if max((e for e in names if p.stem.startswith(e)), key=len, default="") == experiment]
 
 
 def _runs(frame: pd.DataFrame) -> str:

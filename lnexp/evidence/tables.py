@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lnexp import paths
+from lnexp.analysis import ANALYSES
 from lnexp.errors import UserError
 from lnexp.evidence.catalog import SCALES, TRIALS, experiments, is_trial, run_group, run_groups, task_of
 from lnexp.files import write_whole
@@ -83,7 +84,7 @@ def load(experiment: str, scale: str | None = None, results: str | Path = paths.
 
 
 def make_tables(results: str | Path = paths.RESULTS, scales: Iterable[str] = ("desk", "paper"), prune: bool = False) -> list[str]:
-    """Bring the tables up to date with the finished runs on this disk.
+    """Bring the tables up to date with the finished runs on this disk; tables of analyses stay as `add` has written them.
 
     Left out, with a line that says why: runs whose files cannot be read, whose folder is not named after their stored
     configuration, or that differ only in their seed but were trained on different data.
@@ -116,6 +117,15 @@ def make_tables(results: str | Path = paths.RESULTS, scales: Iterable[str] = ("d
     return lines
 
 
+def add(task: str, found: list[tuple[dict[str, Any], pd.DataFrame]], results: str | Path = paths.RESULTS) -> str:
+    """Add runs that have no folder under runs/, such as those of an analysis, to a task's tables; a line that says so.
+
+    Args:
+        found: for each run its facts, with all of FACTS, and its measurements, with the columns METRICS.
+    """
+    return _merge(task, [(facts, _rounded(rows)) for facts, rows in found], Path(results), False)[-1]
+
+
 def _merge(task: str, found: list[tuple[dict[str, Any], pd.DataFrame]], results: Path, prune: bool) -> list[str]:
     """Write a task's two tables: the rows of the runs found, and the old rows of all other runs."""
     runs, metrics = read(task, results)
@@ -124,7 +134,7 @@ def _merge(task: str, found: list[tuple[dict[str, Any], pd.DataFrame]], results:
     new = {facts["id"] for facts, _ in found}
     runs = _stack([runs[~runs["id"].isin(new)], pd.DataFrame([facts for facts, _ in found])])
     if prune:
-        runs = runs[runs["family"].isin(set().union(*(run_groups(e, s) for e in experiments() for s in SCALES)))]
+        runs = runs[runs["family"].isin(set().union(*(run_groups(e, s) for e in [*experiments(), *ANALYSES] for s in SCALES)))]
     metrics = _stack([metrics[~metrics["id"].isin(new)], *(m for _, m in found)])
     metrics = metrics[metrics["id"].isin(set(runs["id"]))]
     columns = FACTS + sorted(c for c in runs.columns if c not in FACTS)
@@ -179,10 +189,14 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     facts["data_digest"] = _all_of([one for start in starts if (one := start.get("data", {}).get("digest"))] or [None])
     rows = pd.read_csv(folder / "metrics.csv")
     rows = rows.groupby(["split", "metric"], sort=False, group_keys=False)[rows.columns.tolist()].apply(_thin)
-    rows["value"] = rows["value"].map(lambda v: float(f"{v:.{DIGITS}g}"))
+    return facts | _flat(values), _rounded(rows.assign(id=folder.name))
+
+
+def _rounded(rows: pd.DataFrame) -> pd.DataFrame:
+    """Measurements with the digits that tables hold."""
     digits = {"seconds": 1, "cpu_seconds": 3}  # claims on time take logarithms of processor time
-    rows = rows.assign(id=folder.name, **{c: rows[c].round(n) for c, n in digits.items() if c in rows})
-    return facts | _flat(values), rows
+    times = {column: rows[column].round(n) for column, n in digits.items() if column in rows}
+    return rows.assign(value=rows["value"].map(lambda v: float(f"{v:.{DIGITS}g}")), **times)
 
 
 def _later(cfg: DictConfig) -> dict[str, Any]:

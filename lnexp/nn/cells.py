@@ -112,7 +112,8 @@ class _RecurrentCell(nn.Module):
 
     def weights(self) -> Weights:
         """The parameters; None where the cell has no such parameter."""
-        return Weights._make(getattr(self, field) if field in self.fields else None for field in Weights._fields)
+        own = self._parameters
+        return Weights(**{field: own[field] if field in own else getattr(self, field) for field in self.fields})  # type: ignore[arg-type]
 
     @contextmanager
     def packed(self) -> Iterator[None]:
@@ -154,6 +155,10 @@ class _RecurrentCell(nn.Module):
         Raises:
             ValueError: a shape does not fit; bn without t, or trained on fewer than 2 cases.
         """
+        if self._packed is not None and hx is not None and self.batch_steps is None:
+            new = self._packed.step(self, input, hx)
+            if new is not None:
+                return new
         if input.dim() not in (1, 2) or input.shape[-1] != self.input_size:
             raise ValueError(f"input.shape={tuple(input.shape)}: must be (batch, {self.input_size}) or ({self.input_size},)")
         batched = input.dim() == 2
@@ -230,13 +235,15 @@ class _Packed:
     def __init__(self) -> None:
         self.blocks = 0  # that have been entered and not left
         self.weights: cpu_step.PackedWeights | None = None
+        self.own: Mapping[str, Any] = {}
+        self.fields: tuple[str, ...] = ()
         self.stores: list[Mapping[str, Any]] = []
         self.seen: list[tuple[int, int]] = []
         self.held: list[Tensor] = []  # so that no other tensor comes to lie where they do
 
     def get(self, cell: _RecurrentCell, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None) -> cpu_step.PackedWeights | None:
         """The weights for one step; None where the step cannot be done with them."""
-        if (cell.batch_steps is not None and cell.training) or not cpu_step.reachable(x_BI, h_BH, c_BH) or not len(x_BI):
+        if (cell.batch_steps is not None and cell.training) or not cpu_step.reachable(x_BI, h_BH, c_BH) or not x_BI.shape[0]:
             return None
         try:
             if self.weights is None or self._versions() != self.seen:
@@ -249,20 +256,43 @@ class _Packed:
             return None
         return self.weights
 
+    def step(self, cell: _RecurrentCell, x_BI: Tensor, hx: Any) -> Any:
+        """The result of the usual step; None for any other, and for what must be refused."""
+        h_BH, c_BH = hx if type(hx) is tuple and len(hx) == 2 else (hx, None)
+        if (
+            (c_BH is not None) != (cell.kind == "lstm")
+            or type(x_BI) is not Tensor
+            or x_BI.dim() != 2
+            or type(h_BH) is not Tensor
+            or (c_BH is not None and (type(c_BH) is not Tensor or c_BH.shape != h_BH.shape))
+            or h_BH.shape != (x_BI.shape[0], cell.hidden_size)
+            or x_BI.shape != (h_BH.shape[0], cell.input_size)
+            or torch.is_autocast_enabled("cpu")
+        ):
+            return None
+        weights = self.get(cell, x_BI, h_BH, c_BH)
+        if weights is None:
+            return None
+        h_new_BH, c_new_BH = weights.step(x_BI, h_BH, c_BH, 0)
+        return h_new_BH if c_new_BH is None else (h_new_BH, c_new_BH)
+
     def _versions(self) -> list[tuple[int, int]]:
-        return [(t.data_ptr(), t._version) for store in self.stores for t in store.values() if isinstance(t, Tensor)]
+        replaced = [self.own[name] for name in self.fields if name in self.own]  # by tensors of the cell itself
+        return [(t.data_ptr(), t._version) for t in replaced] + [
+            (t.data_ptr(), t._version) for store in self.stores for t in store.values() if t is not None
+        ]
 
     @torch.no_grad()
     def _pack(self, cell: _RecurrentCell, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None) -> None:
         self.weights = None
-        # Tensors of the cell itself (`vars`) are weights that somebody has put in place of parameters.
-        self.stores = [vars(cell), *(store for module in cell.modules() for store in (module._parameters, module._buffers))]
+        self.own, self.fields = vars(cell), cell.fields
+        self.stores = [store for module in cell.modules() for store in (module._parameters, module._buffers) if store]
         w = cell.weights()
         sizes = (w.weight_ih.shape[1], w.weight_hh.shape[1])
         if sizes != (cell.input_size, cell.hidden_size) or not cpu_step.fits(cell.cell, w, x_BI, h_BH, c_BH):
             return
         self.seen = self._versions()
-        self.held = [t for store in self.stores for t in store.values() if isinstance(t, Tensor)]
+        self.held = [t for store in (self.own, *self.stores) for t in store.values() if isinstance(t, Tensor)]
         population = None if cell.batch_steps is None else cell.batch_steps.population(cell.batch_steps.max_t)
         self.weights = cpu_step.PackedWeights(cell.cell, w, population)
 

@@ -117,6 +117,7 @@ class Recurrent(RecurrentParameters):
         usual = {"bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False, "proj_size": 0}
         shown = {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
         shown |= {"placement": self.cell.placement} if self.cell.placement != "all_gates" else {}
+        shown |= {"products": self.cell.products} if self.cell.products != "float32" else {}
         return text + "".join(f", {name}={value}" for name, value in shown.items())
 
 

@@ -38,6 +38,9 @@ class Options(TypedDict, total=False):
         statistics, as all cases share it: there, pass a state with noise.
     state_std: standard deviation of their initial values; 0: they start at 0.
     max_t: required by bn: number of steps with statistics of their own; in evaluation, later steps use the last one's.
+    products: "float32" (default), or "bfloat16": x, h, weight_ih and weight_hh, and the gradients of their products, are rounded
+        to bfloat16 where they are multiplied; sums, norms and states stay in float32. About twice as fast at 1,024 units on
+        processors with avx512_bf16; elsewhere the same result, slowly, with a warning. float32 parameters only.
     """
 
     norm: str | Norm
@@ -45,6 +48,7 @@ class Options(TypedDict, total=False):
     learned_state: bool
     state_std: float
     max_t: int | None
+    products: str
 
 
 def set_initial(w: Weights, cell: Cell, norm: Norm, forget_bias: float) -> None:
@@ -95,6 +99,7 @@ class RecurrentParameters(nn.Module):
         learned_state: bool = False,
         state_std: float = 0.0,
         max_t: int | None = None,
+        products: str = "float32",
     ) -> None:
         super().__init__()
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
@@ -112,7 +117,7 @@ class RecurrentParameters(nn.Module):
             warnings.warn(f"dropout={dropout} is between layers: with num_layers=1 it has no effect", stacklevel=3)
         self.norm = norm_of(norm)
         groups = self.norm.groups_of(hidden_size)
-        self.cell = Cell(self.kind, self.norm.recurrent(), self.norm.eps, placement, nonlinearity, groups)
+        self.cell = Cell(self.kind, self.norm.recurrent(), self.norm.eps, placement, nonlinearity, groups, products)
         check_units(self.norm, hidden_size)
         self.input_size, self.hidden_size, self.num_layers, self.proj_size = input_size, hidden_size, num_layers, proj_size
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional

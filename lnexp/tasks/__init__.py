@@ -1,6 +1,9 @@
 """The table of tasks. Add a task as one line here; CONTRIBUTING.md has an example."""
 
 from lnexp.tasks.base import Batch, Batches, Curve, Evaluation, Setting, Task
+from lnexp.tasks.convnet.task import ConvolutionalNet
+from lnexp.tasks.draw.task import DRAW
+from lnexp.tasks.handwriting.task import Handwriting
 from lnexp.tasks.mnist import MNIST
 from lnexp.tasks.order_embeddings.task import OrderEmbeddings
 from lnexp.tasks.permuted_mnist import PermutedMNIST
@@ -15,6 +18,9 @@ TASKS: dict[str, type[Task]] = {
         OrderEmbeddings,
         QuestionAnswering,
         SkipThoughts,
+        ConvolutionalNet,
+        DRAW,
+        Handwriting,
     )
 }
 

@@ -1,11 +1,15 @@
-"""How fast the recurrent layers are: one table, every ratio a median over rounds in which all columns take turns.
+"""How fast the recurrent layers and cells are: every ratio a median over rounds in which all columns take turns.
 
-    python scripts/bench/recurrent.py [--shapes gru-1024,...] [--threads 1,2] [--rounds 5] [--compile] [--script]
-                                [--write FILE]
+    python scripts/bench/recurrent.py [--shapes gru-1024,...] [--threads 1,2] [--rounds 5] [--no-reference] [--no-steps]
+                                [--compile] [--script] [--write FILE]
 
-"tuned" torch runs in a process of its own with `torch.set_float32_matmul_precision("medium")` (oneDNN's matrix
-products, still in float32 where the processor has no AMX) and with malloc told to keep large blocks, so that they
-are not faulted in anew. With one thread the clock is the processor's, with several the wall's.
+Prints two tables in Markdown, that of layers and, from `steps.py`, that of single steps and cells; about 5 minutes on an idle
+machine. --compile compiles the training shapes for each number of threads, half a minute each.
+
+"bfloat16" is LN with products="bfloat16"; "reference" LN in plain torch, step by step. "tuned" torch runs in a process of its own
+with `torch.set_float32_matmul_precision("medium")` (oneDNN's matrix products, still in float32 where the processor has no AMX)
+and with malloc told to keep large blocks, so that they are not faulted in anew.
+With one thread the clock is the processor's, with several the wall's.
 
 Shapes: T time, B batch, I input, H hidden.
 """
@@ -23,15 +27,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import steps
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from lnexp.nn.ops.recurrent.cpu import fits, fused
+from lnexp.nn.ops.recurrent.cpu import fits, fused, has_bfloat16_products
 from lnexp.nn.ops.recurrent.interface import GATES, Cell, Inputs, Weights
 from lnexp.nn.ops.recurrent.reference import reference
 
+SLOW = ("reference", "compiled", "script")  # columns that are measured less often
+SLOW_ROUNDS = 2
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
 
 
@@ -127,9 +134,9 @@ def columns(shape: Shape, wanted: list[str]) -> dict[str, Callable[[], None]]:
 
         return once
 
-    def ours(implementation: Callable, norm: str) -> Callable[[], None]:
+    def ours(implementation: Callable, norm: str, products: str = "float32") -> Callable[[], None]:
         w = weights(shape, norm)
-        inputs = Inputs(Cell(shape.kind, norm), w, x_TBI, h_BH, c_BH, lengths_B)
+        inputs = Inputs(Cell(shape.kind, norm, products=products), w, x_TBI, h_BH, c_BH, lengths_B)
         if implementation is fused and not fits(inputs):
             raise SystemExit("no compiled kernels on this machine: nothing to measure")
         return timed(lambda: implementation(inputs).out_TBH, [p for p in w if p is not None])
@@ -148,6 +155,7 @@ def columns(shape: Shape, wanted: list[str]) -> dict[str, Callable[[], None]]:
     makers: dict[str, Callable[[], Callable[[], None]]] = {
         "LN": lambda: ours(fused, "ln"),
         "none": lambda: ours(fused, "none"),
+        "bfloat16": lambda: ours(fused, "ln", "bfloat16"),
         "torch.nn": lambda: timed(torch_layer, list(module.parameters())),
         "reference": lambda: ours(reference, "ln"),
         "compiled": lambda: by_chunks(torch.compile),
@@ -200,11 +208,13 @@ def measured_peak() -> float:
 
 
 def measure(name: str, threads: int, rounds: int, wanted: list[str]) -> dict[str, list[float]]:
-    runs = columns(SHAPES[name], wanted)
+    shape = SHAPES[name]
+    runs = columns(shape, [c for c in wanted if shape.work == "training" or c not in ("compiled", "script")])
     tuned = Tuned(name, threads)
-    times: dict[str, list[float]] = {column: [] for column in [*wanted, "tuned"]}
+    times: dict[str, list[float]] = {column: [] for column in [*runs, "tuned"]}
     for turn in range(rounds + 1):
-        taken = {column: seconds(run) for column, run in runs.items()} | {"tuned": tuned()}
+        taken = {column: seconds(run) for column, run in runs.items() if turn <= SLOW_ROUNDS or column not in SLOW}
+        taken["tuned"] = tuned()
         for column, t in taken.items():
             if turn > 0:  # the first warms up
                 times[column].append(t)
@@ -227,12 +237,13 @@ def row(name: str, threads: int, times: dict[str, list[float]], peak: float, wan
     shape = SHAPES[name]
     floor = shape.floor_seconds(peak)
 
-    def ratio(column: str) -> str:
-        return f"{median(a / b for a, b in zip(times['LN'], times[column], strict=True)):.2f}"
+    def ratio(one: str, other: str) -> str:
+        return f"{median(a / b for a, b in zip(times[one], times[other], strict=True)):.2f}" if one in times else "-"
 
     label = f"{shape.kind.upper()} {shape.T}/{shape.B}/{shape.I}/{shape.H} {shape.work}"
-    milliseconds = [f"{median(times[column]) * 1e3:.1f}" for column in [*wanted, "tuned"]]
-    ratios = [ratio("torch.nn"), ratio("tuned"), ratio("none"), f"{median(times['LN']) / floor:.2f}"]
+    milliseconds = [f"{median(times[column]) * 1e3:.1f}" if column in times else "-" for column in [*wanted, "tuned"]]
+    ratios = [*(ratio("LN", other) for other in ("torch.nn", "tuned", "none")), f"{median(times['LN']) / floor:.2f}"]
+    ratios.append(ratio("bfloat16", "torch.nn"))
     return "| " + " | ".join([label, str(threads), *milliseconds, f"{floor * 1e3:.1f}", *ratios]) + " |"
 
 
@@ -242,6 +253,7 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-reference", action="store_true", help="leave out the slowest column")
+    parser.add_argument("--no-steps", action="store_true", help="leave out the table of steps and cells")
     parser.add_argument("--compile", action="store_true", help="torch.compile'd chunks of steps; compiling takes minutes")
     parser.add_argument("--script", action="store_true", help="TorchScript'd chunks of steps")
     parser.add_argument("--write", type=Path, help="also write the table into this file")
@@ -254,22 +266,27 @@ def main() -> None:
         torch.set_num_threads(int(arguments.threads))
         return serve(arguments.serve)
 
-    wanted = ["LN", "none", "torch.nn"] + ([] if arguments.no_reference else ["reference"])
+    wanted = ["LN", "none"] + ["bfloat16"] * has_bfloat16_products() + ["torch.nn"]
+    wanted += ["reference"] * (not arguments.no_reference)
     wanted += ["compiled"] * arguments.compile + ["script"] * arguments.script
     header = ["layer T/B/I/H", "threads", *(f"{column} ms" for column in [*wanted, "tuned"]), "floor ms"]
-    header += ["LN / torch.nn", "LN / tuned", "LN / none", "LN / floor"]
+    header += ["LN / torch.nn", "LN / tuned", "LN / none", "LN / floor", "bfloat16 / torch.nn"]
     lines = [
         f"{processor()}; torch {torch.__version__}; medians of {arguments.rounds} rounds, the columns taking turns.",
         "",
     ]
     lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     print("\n".join(lines), flush=True)
-    for threads in map(int, arguments.threads.split(",")):
+    every = [int(threads) for threads in arguments.threads.split(",")]
+    for threads in every:
         torch.set_num_threads(threads)
         peak = measured_peak()
         for name in arguments.shapes.split(","):
             lines.append(row(name, threads, measure(name, threads, arguments.rounds, wanted), peak, wanted))
             print(lines[-1], flush=True)
+    if not arguments.no_steps:
+        print()
+        lines += ["", *steps.table(every, arguments.rounds)]
     if arguments.write:
         arguments.write.write_text("\n".join(lines) + "\n")
 

@@ -1,4 +1,4 @@
-"""Extension: is the lead of layer normalisation only robustness to the rate? By width: speed, leads, budget of trials."""
+"""Extension: is layer normalisation's lead only robustness to the learning rate? By width: speed, leads, budget of trials."""
 
 from collections.abc import Callable
 

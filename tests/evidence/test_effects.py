@@ -90,6 +90,14 @@ def test_runs_on_different_data_are_not_compared() -> None:
     assert len(measured(FASTER, frame.assign(data_digest="abc")).of_seed) == 1
 
 
+def test_runs_with_uncommitted_changes_decide_nothing() -> None:
+    frame = table({("ln", 128): [falling(1.0)], ("none", 128): [falling(2.0)]})
+    changed = frame.assign(dirty=np.where(frame["norm.name"] == "ln", "True; False", "False"))
+    assert measured(FASTER, changed).missing == "its runs were made with uncommitted changes"
+    assert measured(FASTER, changed).of_seed.empty
+    assert len(measured(FASTER, frame.assign(dirty="False")).of_seed) == 1
+
+
 def test_a_run_that_diverged_before_any_evaluation_loses() -> None:
     whole = table({("ln", 128): [falling(1.0)], ("none", 128): [falling(2.0)]})
     lost = whole["norm.name"] == "ln"

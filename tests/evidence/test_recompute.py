@@ -30,13 +30,15 @@ def test_the_committed_verdicts_are_as_recomputed() -> None:
 
 @pytest.fixture
 def later_seeds(tmp_path: Path) -> Path:
-    """The committed tables as if of seeds 5 to 9, with processor time of one thread; one run in eleven has diverged."""
+    """The committed tables as if of seeds 5 to 9, timed, with one thread; one run in eleven diverged, BN's on MNIST are dirty."""
     shutil.copytree(paths.RESULTS / "tables", tmp_path / "tables")
     for path in (tmp_path / "tables").glob("*_runs.csv"):
         runs = pd.read_csv(path)
         runs["seed"] += 5
         runs["threads"] = "1"  # one of them was resumed with 2
         runs.loc[runs.index[::11], "status"] = "diverged"
+        if path.name == "mnist_runs.csv":
+            runs.loc[runs["norm.name"] == "bn", "dirty"] = True
         runs.to_csv(path, index=False)
         rows = pd.read_csv(path.with_name(path.name.replace("_runs", "")))
         rows.assign(cpu_seconds=rows["seconds"]).to_csv(path.with_name(path.name.replace("_runs", "")), index=False)
@@ -49,7 +51,7 @@ def test_so_are_verdicts_on_speed_time_and_divergence(later_seeds: Path) -> None
     definitions(tried).to_csv(later_seeds / "definitions.csv", index=False)
     claims.to_csv(later_seeds / "claims.csv", index=False)
     decided = claims[claims["verdict"] != "not run"]
-    assert {"6.1f", "6.1i", "6.2g", "6.3a", "6.3o", "6.6a", "6.6f", "pm-b"} <= set(decided["id"])
+    assert {"6.1f", "6.1i", "6.2g", "6.3a", "6.3o", "pm-b"} <= set(decided["id"])
     assert set(decided["verdict"]) == {"supported", "contradicted", "equivalent", "inconclusive"}
     assert decided["effect"].str.startswith("at ").any()
     assert recompute.differences(later_seeds) == []

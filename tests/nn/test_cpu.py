@@ -272,14 +272,30 @@ def test_padding_is_never_read():
     assert all((dx[length:, b] == 0).all() for b, length in enumerate(lengths_B)) and dx.isfinite().all()
 
 
-def test_the_number_of_threads_does_not_change_the_outputs():
-    cell = Cell("gru", "ln")
-    inputs = make(cell, T=7, B=6, I=5, H=33, dtype=torch.float32)
+@pytest.mark.parametrize("cell", [Cell("gru", "ln"), Cell("lstm", "ln"), Cell("lstm", "none"), BATCH], ids=name_of)
+@pytest.mark.parametrize(("H", "B"), [(33, 6), (210, 6), (210, 1), (190, 3)])  # large and few: columns are shared out, not cases
+def test_the_number_of_threads_does_not_change_the_outputs(cell, H, B):
+    if cell.norm == "bn" and B == 1:
+        pytest.skip("no variance in one case")
+    inputs = make(cell, T=7, B=B, I=5, H=H, dtype=torch.float32)
+    lengths_B = torch.randint(1, 8, (B,))
     results = []
     for threads in (1, 2, 5):
         torch.set_num_threads(threads)
-        results.append(fused(cell, *inputs, None).out_TBH)
-    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+        outputs, gradients = run(fused, cell, *inputs, lengths_B, torch.float32)
+        results.append([*outputs, *gradients[: 2 if cell.kind == "gru" else 3]])  # of x and the states
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("cell", [Cell("gru", "ln"), Cell("lstm", "rms"), Cell("rnn", "ln"), BATCH], ids=name_of)
+def test_columns_shared_out_among_threads(cell):
+    inputs = make(cell, T=4, B=5, I=3, H=370 if cell.kind == "rnn" else 210)
+    lengths_B = torch.tensor([4, 1, 3, 4, 2])
+    expected = run(reference, cell, *inputs, lengths_B)
+    for threads in (2, 3, 7):
+        torch.set_num_threads(threads)
+        assert_equal(expected, run(fused, cell, *inputs, lengths_B), 1e-8)
 
 
 def test_fits_says_no_to_what_the_kernels_do_not_do():

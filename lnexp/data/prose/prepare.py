@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
-import time
 from array import array
 from collections import Counter, deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from itertools import groupby
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 from tqdm import tqdm
@@ -30,6 +27,7 @@ from lnexp.data.text import duplicates
 from lnexp.data.text.books import listed
 from lnexp.data.text.sentences import sentences
 from lnexp.data.text.vocabulary import UNKNOWN, Vocabulary, tokenize
+from lnexp.data.workers import cores, process_pool
 from lnexp.errors import UserError
 from lnexp.files import write_whole
 
@@ -72,34 +70,21 @@ def _report(source: Source, spans: list[Span]) -> None:
 def _write_parts(source: Source, parts: Path) -> None:
     """Write every part that does not exist yet, in as many processes as there are cores for this one."""
     parts.mkdir(exist_ok=True)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    print(f"Preparing {source.name} on {cores} cores; after an interruption it continues where it was", file=sys.stderr)
+    print(f"Preparing {source.name} on {cores()} cores; after an interruption it continues where it was", file=sys.stderr)
     running: deque[Future] = deque()
     with (
-        ProcessPoolExecutor(cores, initializer=_end_with_parent) as pool,
+        process_pool() as pool,
         tqdm(total=100, unit="%", desc=source.name, disable=None, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar,
     ):
         for number, chunks in enumerate(_grouped(source.chunks())):
             path = parts / f"{number:05}.npz"
             if not path.exists():
-                if len(running) > 2 * cores:  # bounds the text in memory
+                if len(running) > 2 * cores():  # bounds the text in memory
                     running.popleft().result()
                 running.append(pool.submit(_write_part, path, chunks, source.lines))
             bar.update(100 * chunks[-1].done - bar.n)
         for part in running:
             part.result()
-
-
-def _end_with_parent() -> None:
-    """In a worker: exit when the parent process is killed."""
-    parent = os.getppid()  # multiprocessing.parent_process cannot be waited for under joblib
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
 
 
 def _grouped(chunks: Iterator[Chunk]) -> Iterator[list[Chunk]]:

@@ -60,7 +60,7 @@ def find(given: str | Path, archives: bool = True, what: str = BOOKS, where: str
             if is_hidden(relative):
                 found.skipped["hidden files"] += 1
             elif not (TEXT.search(name) or (archives and ARCHIVE.search(name))):
-                found.skipped[f"files {_suffix(name)}"] += 1
+                found.skipped[f"files {suffix_of(name)}"] += 1
             elif not path.is_file():
                 found.skipped["broken links"] += 1
             else:
@@ -77,7 +77,8 @@ def is_hidden(path: PurePosixPath | Path) -> bool:
     return any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in path.parts)
 
 
-def _suffix(name: str) -> str:
+def suffix_of(name: str) -> str:
+    """How a file's name ends, for messages."""
     suffix = "".join(Path(name).suffixes[-2:])
     return f"ending with {suffix}" if suffix else "without a suffix"
 
@@ -113,7 +114,7 @@ def read(found: Files) -> Iterator[tuple[str, str, float]]:
 def _members(name: str, path: Path, skipped: Counter[str]) -> Iterator[tuple[str, bytes, int]]:
     """(name, content, bytes of the archive read so far) of every text file in an archive, which is read as a stream."""
     try:
-        with path.open("rb") as file, _decompressed(file) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        with path.open("rb") as file, decompressed(file) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
                 inner = PurePosixPath(member.name)
                 if not member.isfile():
@@ -121,7 +122,7 @@ def _members(name: str, path: Path, skipped: Counter[str]) -> Iterator[tuple[str
                 if is_hidden(inner):
                     skipped["hidden files"] += 1
                 elif not TEXT.search(inner.name):
-                    skipped[f"files {_suffix(inner.name)}"] += 1
+                    skipped[f"files {suffix_of(inner.name)}"] += 1
                 elif content := archive.extractfile(member):
                     raw = content.read()
                     yield f"{name}/{member.name}", gzip.decompress(raw) if inner.suffix.lower() == ".gz" else raw, file.tell()
@@ -131,7 +132,7 @@ def _members(name: str, path: Path, skipped: Counter[str]) -> Iterator[tuple[str
         raise UserError(f"{path}: not a complete tar archive ({error})") from error
 
 
-def _decompressed(file: BinaryIO) -> BinaryIO:
+def decompressed(file: BinaryIO) -> BinaryIO:
     """A stream of the decompressed content, whose checksums are verified. (tarfile's own streams do not verify those of gzip.)"""
     start = file.read(6)
     file.seek(0)

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from lnexp.evidence.catalog import experiments, run_groups
+from lnexp.evidence.catalog import exists, run_groups
 from lnexp.evidence.effects import Measure
 from lnexp.evidence.stats import MIN_SEEDS, RULE
 
@@ -25,7 +25,7 @@ class Claim:
         id: section and letter; never reused.
         where: section, figure or table of the paper.
         says: the claim in our words.
-        experiment: the preset whose runs decide it; one that does not exist yet gives "not run".
+        experiment: the preset or analysis whose runs decide it; one that does not exist yet gives "not run".
         measure: the effect computed from the runs of one seed.
         arms: for each run that the measure compares, the columns and values that select it among the experiment's runs.
         seeds: the seeds that decide it; other seeds are exploration.
@@ -62,8 +62,8 @@ class Claim:
 
     def definition(self) -> dict[str, Any]:
         """Everything that the verdict depends on beside the runs, as JSON; not the prose."""
-        exists = self.experiment in experiments()
-        groups = {scale: sorted(run_groups(self.experiment, scale)) for scale in ("paper", "desk")} if exists else {}
+        known = exists(self.experiment)
+        groups = {scale: sorted(run_groups(self.experiment, scale)) for scale in ("paper", "desk")} if known else {}
         return {
             "measure": self.measure.definition(),
             "arms": [*self.arms],
@@ -91,6 +91,7 @@ class Section:
         caveat: the first thing to know before using the verdicts.
         claims: in the order of the report.
         task: the task whose presets belong to the section; "" for none.
+        analyses: the analyses that belong to it.
     """
 
     number: str
@@ -100,6 +101,7 @@ class Section:
     caveat: str
     claims: tuple[Claim, ...]
     task: str = ""
+    analyses: tuple[str, ...] = ()
 
 
 def arm(norm: str, batch_size: int, **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lnexp import paths
-from lnexp.evidence.catalog import SCALES, TRIALS, experiments
+from lnexp.evidence.catalog import SCALES, TRIALS, exists
 from lnexp.evidence.claims import CLAIMS
 from lnexp.evidence.claims.base import Claim
 from lnexp.evidence.claims.history import fixed
@@ -31,7 +31,7 @@ def ledger(results: str | Path = paths.RESULTS, scale: str | None = None, claims
 
     @cache
     def runs(experiment: str, scale: str) -> Runs:
-        return Runs(load(experiment, scale, results) if experiment in experiments() else pd.DataFrame())
+        return Runs(load(experiment, scale, results) if exists(experiment) else pd.DataFrame())
 
     def strongest(claim: Claim, experiment: str, seeds: Iterable[int], least: int) -> Effects:
         found = [effects(claim, runs(experiment, s), seeds) for s in ([scale] if scale else SCALES)]
@@ -101,9 +101,8 @@ def _note(claim: Claim, found: Effects, outcome: Paired, word: str) -> str:
             return "runs of scale=smoke are no evidence"
         if found.missing:
             return found.missing
-        exists = claim.experiment in experiments()
         seeds = f"{outcome.n} of {len(claim.seeds)} deciding seeds" if outcome.n else f"no runs at seeds {_span(claim.seeds)}"
-        return seeds if exists else "its preset is still to come"
+        return seeds if exists(claim.experiment) else "its preset is still to come"
     if word == "inconclusive" and found.bound:
         return "a bound: a run had passed the first level at its first evaluation, or diverged"
     if word == "inconclusive" and outcome.power < POWER:

@@ -107,4 +107,6 @@ def effects(claim: Claim, runs: Runs, seeds: Iterable[int]) -> Effects:
         found[:], missing = np.nan, "its runs were made on different machines, thread counts or versions of torch"
     if used and "data_digest" in compared_runs and compared_runs["data_digest"].dropna().nunique() > 1:
         found[:], missing = np.nan, "its runs were made from different data"
+    if used and "dirty" in compared_runs and compared_runs["dirty"].astype(str).str.contains("True").any():
+        found[:], missing = np.nan, "its runs were made with uncommitted changes"
     return Effects(found.dropna(), bounds.pop() if len(bounds) == 1 else 0, compared_runs, missing)

@@ -25,14 +25,17 @@ template <class T> T* const* writable(const Rows<T>& rows) { return const_cast<T
 constexpr int64_t few_inputs = 4;  // up to here, products with W_ih would be nearly empty: they are done case by case
 
 // W_ih, packed for matrix products or, for few inputs, column by column.
-template <class T> struct InputWeights {
+template <class T, class Item> struct InputWeights {
     const bool few;
-    Panels<T> panels;
+    Panels<T, Item> panels;
     Array<T> columns;
+    static bool are_few(int64_t I) { return std::is_same_v<T, Item> && I <= few_inputs; }
     // Whole cache lines, so that what follows it in the same memory is aligned, too.
-    static int64_t size(int64_t I, int64_t G) { return I <= few_inputs ? (I * G + 63) / 64 * 64 : Panels<T>::size(I, G); }
+    static int64_t size(int64_t I, int64_t G) {
+        return are_few(I) ? (I * G + 63) / 64 * 64 : Panels<T, Item>::size(I, G);
+    }
     InputWeights(int64_t I, int64_t G, T* borrowed = nullptr)
-        : few(I <= few_inputs), panels(I, few ? 0 : G, few ? nullptr : borrowed),
+        : few(are_few(I)), panels(I, few ? 0 : G, few ? nullptr : (Item*)borrowed),
           columns(few ? I * G : 0, few ? borrowed : nullptr) {}
 
     // This thread's share.
@@ -68,8 +71,8 @@ void few_inputs_backward(int64_t G, int64_t I, const T* d, const T* x, const T* 
 }
 
 // The input sums W_ih x + bias_in of a thread's cases, for the steps from t0 to t1.
-template <class T, class Cell>
-void input_sums(const Call<T>& p, const Cases<T>& mine, const InputWeights<T>& weight_ih, int64_t t0, int64_t t1) {
+template <class T, class Item, class Cell>
+void input_sums(const Call<T>& p, const Cases<T>& mine, const InputWeights<T, Item>& weight_ih, RowItems<T, Item>& rounded, int64_t t0, int64_t t1) {
     Rows<T> x, sums;
     for (int64_t t = t0; t < t1; t++)
         for (int64_t i = 0, n = mine.real(t); i < n; i++) {
@@ -83,5 +86,6 @@ void input_sums(const Call<T>& p, const Cases<T>& mine, const InputWeights<T>& w
         return;
     }
     const Rows<T> bias(p.bias_in ? x.size() : 0, p.bias_in);
-    multiply<T>(weight_ih.panels, x.size(), x.data(), p.bias_in ? bias.data() : nullptr, writable<T>(sums));
+    const int64_t n = x.size();
+    multiply<T, Item>(weight_ih.panels, n, rounded(n, x.data(), p.inputs), p.bias_in ? bias.data() : nullptr, writable<T>(sums));
 }

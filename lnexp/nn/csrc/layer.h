@@ -42,6 +42,8 @@ template <class T> struct Call {
     T *dsums_x, *dsums_h;     // [chunk, B, G]
     T *dx, *dweight_ih, *dweight_hh;  // dx may be null
     T* dparameters;           // [5 G + 2 H], see ParameterGradients
+    int64_t turn;             // steps taken before the first: only whether it is even matters, see `multiply`
+    int64_t bfloat16;         // whether the factors of products with the weights are rounded to bfloat16; float32 only
 
     const T* x_row(int64_t t, int64_t b) const { return x + t * x_step + b * x_case; }
     const T* h_before(int64_t t, int64_t b) const { return t == 0 ? h0 + b * hidden : out_row(t - 1, b); }
@@ -71,6 +73,41 @@ template <class T> struct ParameterGradients {
     }
 };
 
+// What a gate's summed inputs are made of, by value: in a loop that writes, the compiler would read members again and again.
+template <class T, int gates> struct Sums {
+    const T *sums, *gain;
+    int64_t H;
+    T mean[gates], rstd[gates];
+
+    // Unit j of gate q, normalised if there are moments, with its gain and no bias.
+    template <class Lanes> ALWAYS_INLINE Vector<T> normed(int q, int64_t j, Lanes lanes) const {
+        return (load(sums + q * H + j, lanes) - mean[q]) * rstd[q] * load(gain + q * H + j, lanes);
+    }
+    template <class Lanes> ALWAYS_INLINE Vector<T> plain(int q, int64_t j, Lanes lanes) const {
+        return load(sums + q * H + j, lanes);
+    }
+};
+template <int gates, bool normed, class T>
+ALWAYS_INLINE Sums<T, gates> sums_of(const T* sums, const T* gain, int64_t H, const Moments<T>* m) {
+    Sums<T, gates> s{sums, gain, H, {}, {}};
+    if constexpr (normed)
+        for (int q = 0; q < gates; q++) s.mean[q] = m[q].mean, s.rstd[q] = m[q].rstd;
+    return s;
+}
+
+// Asks for what the backward pass reads of some cases, which has long left the caches, while others are worked on.
+template <class T> void fetch(const Call<T>& p, int64_t G, const Step<T>* steps, int64_t n) {
+    const auto row = [](const T* at, int64_t length) {
+        for (int64_t j = 0; at && j < length; j += 64 / sizeof(T)) __builtin_prefetch(at + j);
+    };
+    for (int64_t i = 0; i < n; i++) {
+        row(steps[i].sums_h, G);
+        if (!p.recompute) row(steps[i].sums_x, G);
+        row(steps[i].dout, p.hidden);
+        row(steps[i].c_before, p.hidden);
+    }
+}
+
 // Gates that are normalised together: the first of them and how many.
 struct Group {
     int first, count;
@@ -85,12 +122,20 @@ template <class T> void gate_moments(const Call<T>& p, const Groups& groups, con
     }
 }
 
-template <class T>
-void gates_backward(const Call<T>& p, const Groups& groups, const T* d, const T* sums, const Moments<T>* m,
-                    const T* gain, T* dgain, T* dsums) {
+// The backward pass of a side's norms, for R rows: from the gradients d of gain N(sums) + bias, [R, G], to those of sums.
+template <int R, class T>
+void gates_backward(const Call<T>& p, const Groups& groups, const T* d, int64_t G, const T* const* sums,
+                    const Moments<T>* const* moments, const T* gain, T* dgain, T* dbias, T* const* dsums) {
     for (const Group& group : groups) {
         const int64_t at = group.first * p.hidden, n = group.count * p.hidden;
-        norm_backward<T>(p.norm, d + at, sums + at, m[group.first], gain + at, dgain + at, dsums + at, n);
+        const T *d_at[R], *sums_at[R];
+        T* dsums_at[R];
+        Moments<T> m[R];
+        for (int r = 0; r < R; r++) {
+            d_at[r] = d + r * G + at, sums_at[r] = sums[r] + at, dsums_at[r] = dsums[r] + at;
+            m[r] = moments[r][group.first];
+        }
+        norm_backward<R, T>(p.norm, d_at, sums_at, m, gain + at, dgain + at, dbias ? dbias + at : nullptr, dsums_at, n);
     }
 }
 

@@ -2,7 +2,7 @@
 // meet only where the weight gradients of a chunk of steps are summed, and at every step if a norm looks at all cases.
 #pragma once
 #include <atomic>
-#include "input.h"
+#include "weights.h"
 
 // One thread's part of the work. Out of memory: null, and `failed` is set, as no exception may leave a parallel region.
 template <class Part, class... Arguments>
@@ -22,52 +22,56 @@ template <class T, class StepOf> std::vector<Step<T>> all_of(const Cases<T>& cas
     return steps;
 }
 
-// Both weights as `forward` wants them.
-template <class T, class Cell> struct Packed {
-    InputWeights<T> ih;
-    Panels<T> hh;
-    static int64_t size(const Call<T>& p) {
-        const int64_t G = Cell::gates * p.hidden;
-        return InputWeights<T>::size(p.inputs, G) + Panels<T>::size(p.hidden, G);
-    }
-    Packed(const Call<T>& p, int64_t G)
-        : ih(p.inputs, G, p.packed),
-          hh(p.hidden, G, p.packed ? p.packed + InputWeights<T>::size(p.inputs, G) : nullptr) {}
-    void pack(const Call<T>& p, int64_t G, int thread, int threads) {
-        ih.pack(p.weight_ih, p.inputs, G, thread, threads);
-        hh.pack_transposed(p.weight_hh, thread, threads);
-    }
-};
-
 template <class T, class Cell> void pack(const Call<T>& p) {
     const int64_t G = Cell::gates * p.hidden;
-    Packed<T, Cell>(p, G).pack(p, G, 0, 1);
+    Packed<T, T, Cell>(p, G).pack(p, G, 0, 1);
+}
+
+// Whether threads share out the columns of the recurrent weights instead of the cases, and meet twice a step: where a
+// thread's own cases would not fill a register tile, and the weights are large enough to be worth it.
+template <class T, class Cell> bool splits_columns(const Call<T>& p, int threads) {
+    return threads > 1 && p.cases < tile_rows * threads && Cell::gates * p.hidden * p.hidden >= 1 << 17;
 }
 
 // What one thread does.
-template <class T, class Cell>
-void forward_steps(const Call<T>& p, Cell& cell, const Packed<T, Cell>& weights, int thread, int threads) {
-    const int64_t H = p.hidden;
+template <class T, class Item, class Cell>
+void forward_steps(const Call<T>& p, Cell& cell, const Packed<T, Item, Cell>& weights, Factors<T, Item>& factors, int thread,
+                   int threads) {
+    const int64_t H = p.hidden, G = Cell::gates * H;
     const Cases<T> mine(p, thread, threads), everyone(p, 0, 1);
-    const Share units(H, width<T>, thread, threads);
+    const bool by_columns = splits_columns<T, Cell>(p, threads), meets = by_columns || Cell::over_cases;
+    const Cases<T>& multiplied = by_columns ? everyone : mine;
+    const Share units(H, width<T>, thread, threads), columns = by_columns ? Share(G, tile_columns<T>, thread, threads)
+                                                                          : Share(G, tile_columns<T>, 0, 1);
     std::vector<Step<T>> steps(mine.index.size());
-    Rows<T> h(steps.size()), sums(steps.size());
+    Rows<T> h(multiplied.index.size()), sums(multiplied.index.size());
     for (int64_t t = 0; t < p.steps; t++) {
-        if (t % p.chunk == 0) input_sums<T, Cell>(p, mine, weights.ih, t, std::min(p.steps, t + p.chunk));
-        const int64_t n = mine.real(t);
+        if (t % p.chunk == 0) 
+            input_sums<T, Item, Cell>(p, mine, weights.ih, factors.input, t, std::min(p.steps, t + p.chunk));
+        const int64_t n = multiplied.real(t);
         for (int64_t i = 0; i < n; i++) {
-            steps[i] = step_of<T, Cell>(p, t, mine.index[i]);
-            h[i] = steps[i].h_before;
-            sums[i] = Cell::joint ? steps[i].sums_x : steps[i].sums_h;
+            const Step<T> s = step_of<T, Cell>(p, t, multiplied.index[i]);
+            h[i] = s.h_before;
+            sums[i] = Cell::joint ? s.sums_x : s.sums_h;
         }
-        multiply<T>(weights.hh, n, h.data(), Cell::joint ? sums.data() : nullptr, writable<T>(sums));
-        if constexpr (Cell::over_cases) {
+        if (meets) {
 #pragma omp barrier
+        }
+        multiply<T, Item>(weights.hh, n, factors.step(n, h.data(), H), Cell::joint ? sums.data() : nullptr, writable<T>(sums),
+                          columns, (t + p.turn) % 2);
+        if (meets) {
+#pragma omp barrier
+        }
+        if constexpr (Cell::over_cases)
             cell.forward(t, all_of(everyone, t, [&](int64_t b) { return step_of<T, Cell>(p, t, b); }), units);
-#pragma omp barrier
-        } else {
-            for (int64_t i = 0; i < n; i++) cell.forward(steps[i]);
+        else {
+            const int64_t own = mine.real(t);
+            for (int64_t i = 0; i < own; i++) steps[i] = step_of<T, Cell>(p, t, mine.index[i]);
+            cell.forward(steps.data(), own);
         }
+    }
+    if (Cell::over_cases) {
+#pragma omp barrier
     }
     for (const int64_t b : mine.index) {
         const int64_t length = p.length(b);
@@ -77,19 +81,26 @@ void forward_steps(const Call<T>& p, Cell& cell, const Packed<T, Cell>& weights,
     }
 }
 
-template <class T, class Cell> void forward(const Call<T>& p) {
+template <class T, class Item, class Cell> void forward_with(const Call<T>& p) {
     const int64_t G = Cell::gates * p.hidden;
-    Packed<T, Cell> weights(p, G);
+    Packed<T, Item, Cell> weights(p, G);
     std::atomic<bool> failed{false};
 #pragma omp parallel num_threads(p.threads)
     {
         const int thread = thread_number(), threads = thread_count();
         const auto cell = make_part<Cell>(failed, p);
+        const auto factors = make_part<Factors<T, Item>>(failed, p, p.hidden, p.inputs);
         if (!p.packed) weights.pack(p, G, thread, threads);
 #pragma omp barrier
-        if (!failed) forward_steps<T, Cell>(p, *cell, weights, thread, threads);
+        if (!failed) forward_steps<T, Item, Cell>(p, *cell, weights, *factors, thread, threads);
     }
     if (failed) throw std::bad_alloc();
+}
+
+template <class T, class Cell> void forward(const Call<T>& p) {
+    if constexpr (std::is_same_v<T, float> && has_bfloat16)
+        if (p.bfloat16) return forward_with<T, Pair, Cell>(p);
+    forward_with<T, T, Cell>(p);
 }
 
 // Case b at step t, with gradients.
@@ -104,59 +115,56 @@ template <class T, class Cell> Step<T> gradients_of(const Call<T>& p, int64_t t,
     return s;
 }
 
-// Both weights as `backward` wants them.
-template <class T> struct BackwardWeights {
-    InputWeights<T> ih;      // for W_ih x, where it is computed again, and for few inputs
-    Panels<T> hh, ih_back;
-    BackwardWeights(const Call<T>& p, int64_t G)
-        : ih(p.inputs, G), hh(G, p.hidden), ih_back(G, p.dx && !ih.few ? p.inputs : 0) {}
-    void pack(const Call<T>& p, int64_t G, int thread, int threads) {
-        if (p.recompute || ih.few) ih.pack(p.weight_ih, p.inputs, G, thread, threads);
-        hh.pack(p.weight_hh, thread, threads);
-        if (p.dx && !ih.few) ih_back.pack(p.weight_ih, thread, threads);
-    }
-};
-
 // What one thread does. `dcolumns` is its part of the gradient of W_ih where there are few inputs.
-template <class T, class Cell>
-void backward_steps(const Call<T>& p, Cell& cell, const BackwardWeights<T>& weights, OuterProduct<T>& outer, Share share,
-                    ParameterGradients<T>& grad, T* dcolumns, int thread, int threads) {
+template <class T, class Item, class Cell>
+void backward_steps(const Call<T>& p, Cell& cell, const BackwardWeights<T, Item>& weights, OuterProduct<T, Item>& outer,
+                    Factors<T, Item>& factors, Share share, ParameterGradients<T>& grad, T* dcolumns, int thread,
+                    int threads) {
     const int64_t B = p.cases, H = p.hidden, G = Cell::gates * H, I = p.inputs;
     const bool few = weights.ih.few;
     const Cases<T> mine(p, thread, threads), everyone(p, 0, 1);
-    const Share units(H, width<T>, thread, threads);
+    const bool by_columns = splits_columns<T, Cell>(p, threads);
+    const Cases<T>& multiplied = by_columns ? everyone : mine;
+    const Share units(H, width<T>, thread, threads), columns = by_columns ? Share(H, tile_columns<T>, thread, threads)
+                                                                          : Share(H, tile_columns<T>, 0, 1);
     std::vector<Step<T>> steps(mine.index.size());
-    Rows<T> dsums(steps.size()), dh(steps.size()), left_x, left_h, right_x, right_h;
+    Rows<T> dsums, dh(multiplied.index.size()), left_x, left_h, right_x, right_h;
 
     for (int64_t t0 = (p.steps - 1) / p.chunk * p.chunk; t0 >= 0; t0 -= p.chunk) {
         const int64_t t1 = std::min(p.steps, t0 + p.chunk);
         if (p.recompute) {
-            input_sums<T, Cell>(p, mine, weights.ih, t0, t1);
+            input_sums<T, Item, Cell>(p, mine, weights.ih, factors.input, t0, t1);
             if constexpr (Cell::over_cases) {
 #pragma omp barrier
             }
         }
+        dsums.resize(multiplied.index.size());
         for (int64_t t = t1 - 1; t >= t0; t--) {
-            const int64_t n = mine.real(t);
+            const int64_t own = mine.real(t), n = multiplied.real(t);
+            for (int64_t i = 0; i < own; i++) steps[i] = gradients_of<T, Cell>(p, t, mine.index[i]);
             if constexpr (Cell::over_cases) {
                 cell.backward(t, all_of(everyone, t, [&](int64_t b) { return gradients_of<T, Cell>(p, t, b); }), units, grad);
 #pragma omp barrier
+            } else {
+                cell.backward(steps.data(), own, grad);
+                if (by_columns) {
+#pragma omp barrier
+                }
+            }
+            for (int64_t i = 0; i < own; i++) {
+                const T *d = steps[i].dsums_x, *x = p.x_row(t, mine.index[i]);
+                T* dx = p.dx ? p.dx + (t * B + mine.index[i]) * I : nullptr;
+                if (few) few_inputs_backward<T>(G, I, d, x, weights.ih.columns, dcolumns, dx);
+                if (p.bias_in) for (int64_t j = 0; j < G; j++) grad.bias_in[j] += d[j];
             }
             for (int64_t i = 0; i < n; i++) {
-                steps[i] = gradients_of<T, Cell>(p, t, mine.index[i]);
-                if constexpr (!Cell::over_cases) cell.backward(steps[i], grad);
-                dsums[i] = steps[i].dsums_h;
-                dh[i] = steps[i].dh;
-                if (few) {
-                    const int64_t b = mine.index[i];
-                    T* dx = p.dx ? p.dx + (t * B + b) * I : nullptr;
-                    few_inputs_backward<T>(G, I, steps[i].dsums_x, p.x_row(t, b), weights.ih.columns,
-                                           dcolumns, dx);
-                }
-                if (p.bias_in) for (int64_t j = 0; j < G; j++) grad.bias_in[j] += steps[i].dsums_x[j];
+                const Step<T> s = gradients_of<T, Cell>(p, t, multiplied.index[i]);
+                dsums[i] = s.dsums_h;
+                dh[i] = s.dh;
             }
-            multiply<T>(weights.hh, n, dsums.data(), Cell::carries_h ? dh.data() : nullptr, writable<T>(dh));
-            if constexpr (Cell::over_cases) {
+            multiply<T, Item>(weights.hh, n, factors.step(n, dsums.data(), G), Cell::carries_h ? dh.data() : nullptr,
+                              writable<T>(dh), columns, t % 2);
+            if (by_columns || Cell::over_cases) {
 #pragma omp barrier
             }
         }
@@ -168,7 +176,8 @@ void backward_steps(const Call<T>& p, Cell& cell, const BackwardWeights<T>& weig
                     dsums.push_back(gradients_of<T, Cell>(p, t, mine.index[i]).dsums_x);
                     dx.push_back(p.dx + (t * B + mine.index[i]) * I);
                 }
-            multiply<T>(weights.ih_back, dx.size(), dsums.data(), nullptr, writable<T>(dx));
+            const int64_t n = dx.size();
+            multiply<T, Item>(weights.ih_back, n, factors.input(n, dsums.data(), G), nullptr, writable<T>(dx));
         }
         left_x.clear(), left_h.clear(), right_x.clear(), right_h.clear();
         for (int64_t t = t0; t < t1; t++)
@@ -183,7 +192,6 @@ void backward_steps(const Call<T>& p, Cell& cell, const BackwardWeights<T>& weig
         outer.add(left_h.size(), left_h.data(), right_h.data(), share, H, p.dweight_hh);
         if (!few) outer.add(left_x.size(), left_x.data(), right_x.data(), share, I, p.dweight_ih);
 #pragma omp barrier
-        dsums.resize(steps.size());
     }
     if (p.dx)
         for (const int64_t b : mine.index)
@@ -191,9 +199,9 @@ void backward_steps(const Call<T>& p, Cell& cell, const BackwardWeights<T>& weig
     cell.finish(grad);
 }
 
-template <class T, class Cell> void backward(const Call<T>& p) {
+template <class T, class Item, class Cell> void backward_with(const Call<T>& p) {
     const int64_t H = p.hidden, G = Cell::gates * H, I = p.inputs;
-    BackwardWeights<T> weights(p, G);
+    BackwardWeights<T, Item> weights(p, G);
     const int64_t parameters = ParameterGradients<T>::size(G, H), input_weights = weights.ih.few ? I * G : 0;
     Array<T> partial(parameters * p.threads), dcolumns(input_weights * p.threads);
     std::fill_n(dcolumns.data.get(), input_weights * p.threads, T(0));
@@ -207,13 +215,14 @@ template <class T, class Cell> void backward(const Call<T>& p) {
         if (thread == 0) count = threads;
         const Share share(G, tile_rows, thread, threads);
         const auto cell = make_part<Cell>(failed, p);
-        const auto outer = make_part<OuterProduct<T>>(failed, share, std::max(H, I));
+        const auto outer = make_part<OuterProduct<T, Item>>(failed, share, std::max(H, I));
+        const auto factors = make_part<Factors<T, Item>>(failed, p, G, std::max(G, I));
         ParameterGradients<T> grad(partial + parameters * thread, G, H);
         weights.pack(p, G, thread, threads);
 #pragma omp barrier
         if (!failed)
-            backward_steps<T, Cell>(p, *cell, weights, *outer, share, grad, dcolumns + input_weights * thread, thread,
-                                    threads);
+            backward_steps<T, Item, Cell>(p, *cell, weights, *outer, *factors, share, grad, dcolumns + input_weights * thread,
+                                          thread, threads);
     }
     if (failed) throw std::bad_alloc();
     std::fill_n(p.dparameters, parameters, T(0));
@@ -222,4 +231,10 @@ template <class T, class Cell> void backward(const Call<T>& p) {
     for (int thread = 0; thread < count; thread++)
         for (int64_t k = 0; k < input_weights; k++)
             p.dweight_ih[k] += dcolumns[input_weights * thread + k % I * G + k / I];
+}
+
+template <class T, class Cell> void backward(const Call<T>& p) {
+    if constexpr (std::is_same_v<T, float> && has_bfloat16)
+        if (p.bfloat16) return backward_with<T, Pair, Cell>(p);
+    backward_with<T, T, Cell>(p);
 }

@@ -18,7 +18,18 @@ template <class T> struct Rnn {
         for (int64_t j = 0; j < H; j++) bias[j] = p.bias_ih[j] + p.bias_hh[j];
     }
 
-    void forward(const Step<T>& s) {
+    void forward(const Step<T>* steps, int64_t n) {
+        for (int64_t i = 0; i < n; i++) forward_one(steps[i]);
+    }
+
+    void backward(const Step<T>* steps, int64_t n, ParameterGradients<T>& grad) {
+        for (int64_t i = 0; i < n; i++) backward_one(steps[i], grad);
+    }
+
+    void finish(ParameterGradients<T>& grad) { std::copy(grad.bias_ih, grad.bias_ih + H, grad.bias_hh); }
+
+  private:
+    void forward_one(const Step<T>& s) {
         const bool normed = p.norm != Norm::none;
         const Moments<T> m = moments<T>(p.norm, s.sums_x, H, p.eps);
         if (normed) s.moments[0] = m;
@@ -31,7 +42,7 @@ template <class T> struct Rnn {
         });
     }
 
-    void backward(const Step<T>& s, ParameterGradients<T>& grad) {
+    void backward_one(const Step<T>& s, ParameterGradients<T>& grad) {
         const bool normed = p.norm != Norm::none;
         T* d = normed ? (T*)dsum : s.dsums_x;
         sweep<T>(H, [&](int64_t j, auto lanes) {
@@ -42,8 +53,9 @@ template <class T> struct Rnn {
             store(d + j, da, lanes);
             store(grad.bias_ih + j, load(grad.bias_ih + j, lanes) + da, lanes);
         });
-        if (normed) norm_backward<T>(p.norm, d, s.sums_x, s.moments[0], p.gain_hh, grad.gain_hh, s.dsums_x, H);
+        const T* sums = s.sums_x;
+        const T* d_in = d;
+        T* da = s.dsums_x;
+        if (normed) norm_backward<1, T>(p.norm, &d_in, &sums, s.moments, p.gain_hh, grad.gain_hh, nullptr, &da, H);
     }
-
-    void finish(ParameterGradients<T>& grad) { std::copy(grad.bias_ih, grad.bias_ih + H, grad.bias_hh); }
 };

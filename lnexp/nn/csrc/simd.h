@@ -11,6 +11,7 @@
 #endif
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+#define FLAT __attribute__((flatten))  // everything it calls becomes part of it: what loops use stays in registers
 
 #if defined(__AVX512F__)
 constexpr int vector_bytes = 64;
@@ -30,6 +31,9 @@ template <> struct VectorOf<double> {
     typedef double type __attribute__((vector_size(vector_bytes)));
     typedef double unaligned __attribute__((vector_size(vector_bytes), aligned(8), may_alias));
     typedef int64_t bits __attribute__((vector_size(vector_bytes)));
+};
+template <> struct VectorOf<int32_t> {
+    typedef int32_t type __attribute__((vector_size(vector_bytes)));
 };
 template <class T> using Vector = typename VectorOf<T>::type;
 template <class T> using Bits = typename VectorOf<T>::bits;
@@ -56,6 +60,34 @@ ALWAYS_INLINE Vector<double> fma(Vector<double> x, Vector<double> y, Vector<doub
 }
 #else  // NEON, where compilers always do; processors without the instruction, where they cannot
 template <class V> ALWAYS_INLINE V fma(V x, V y, V z) { return x * y + z; }
+#endif
+
+// sums + x * y: what a matrix product does with an item of a row, given to all lanes, and a vector of the other matrix.
+template <class V> ALWAYS_INLINE V multiply_add(V x, V y, V sums) { return fma(x, y, sums); }
+
+// Two bfloat16 one after the other, the first in the lower half: items of products whose factors are rounded to bfloat16 and
+// whose sums are in float32.
+using Pair = int32_t;
+#if defined(__AVX512BF16__)
+constexpr bool has_bfloat16 = true;
+ALWAYS_INLINE Vector<float> multiply_add(Vector<Pair> x, Vector<Pair> y, Vector<float> sums) {
+    return (Vector<float>)_mm512_dpbf16_ps((__m512)sums, (__m512bh)x, (__m512bh)y);
+}
+// Each lane of both, rounded to nearest.
+ALWAYS_INLINE Vector<Pair> pairs(Vector<float> first, Vector<float> second) {
+    const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)first));
+    const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)second));
+    return (Vector<Pair>)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+}
+// n numbers of a row, rounded, in (n + 1) / 2 pairs; up to 8 pairs behind them are overwritten.
+inline void round_row(const float* from, long n, Pair* to) {
+    for (long j = 0; j < n; j += 16) {
+        const __mmask16 lanes = n - j >= 16 ? 0xffff : (1u << (n - j)) - 1;
+        _mm256_storeu_si256((__m256i*)(to + j / 2), (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes, from + j)));
+    }
+}
+#else
+constexpr bool has_bfloat16 = false;
 #endif
 
 // How many lanes an operation touches: all of them, or the first n at the end of a row.
@@ -169,6 +201,12 @@ template <class T> ALWAYS_INLINE Vector<T> exponential_parts(Vector<T> x, Vector
     const Bits<T> exponent = (Bits<T>)shifted - (Bits<T>)all<T>(E::round) + E::bias;
     scale = (Vector<T>)(exponent << E::mantissa);
     return p * (r * r) + r;
+}
+
+template <class T> ALWAYS_INLINE Vector<T> exponential(Vector<T> x) {
+    Vector<T> scale;
+    const Vector<T> q = exponential_parts<T>(x, scale);
+    return scale * q + scale;
 }
 
 template <class T> ALWAYS_INLINE Vector<T> sigmoid(Vector<T> x) {

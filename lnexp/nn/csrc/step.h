@@ -15,7 +15,8 @@ template <class T, class Cell> void step_forward(const Call<T>& p) {
         } else if constexpr (Cell::over_cases) {
             cell->forward(0, all_of(Cases<T>(p, 0, 1), 0, at), Share(p.hidden, width<T>, thread, threads));
         } else {
-            for (const int64_t b : Cases<T>(p, thread, threads).index) cell->forward(at(b));
+            const auto steps = all_of(Cases<T>(p, thread, threads), 0, at);
+            cell->forward(steps.data(), steps.size());
         }
     }
     if (failed) throw std::bad_alloc();
@@ -40,7 +41,8 @@ template <class T, class Cell> void step_backward(const Call<T>& p) {
             const Share units(p.hidden, width<T>, thread, threads);
             cell->backward(0, all_of(Cases<T>(p, 0, 1), 0, at), units, grad);
         } else {
-            for (const int64_t b : Cases<T>(p, thread, threads).index) cell->backward(at(b), grad);
+            const auto steps = all_of(Cases<T>(p, thread, threads), 0, at);
+            cell->backward(steps.data(), steps.size(), grad);
         }
         if (cell) cell->finish(grad);
     }

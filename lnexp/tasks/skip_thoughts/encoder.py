@@ -40,11 +40,12 @@ class SentenceEncoder(nn.Module):
         norm: Norm,
         cell: str = "gru",
         placement: str = "all_gates",
+        products: str = "float32",
     ) -> None:
         super().__init__()
         self.vocabulary = vocabulary
         self.embedding = nn.utils.skip_init(nn.Embedding, len(vocabulary), word_size)
-        self.rnn = recurrent(cell, placement, word_size, hidden_size, norm, max_t=max_words)
+        self.rnn = recurrent(cell, placement, word_size, hidden_size, norm, max_t=max_words, products=products)
         listed = json.dumps(vocabulary.words, ensure_ascii=False).encode()
         self.register_buffer("words", torch.frombuffer(bytearray(listed), dtype=torch.uint8))
 

@@ -26,7 +26,7 @@ class SkipThoughtsNet(nn.Module):
     Args:
         vocabulary: words of the training text.
         norm: normalisation of the recurrent layers.
-        word_size, hidden_size, max_words, condition_every_step, cell, placement: see `SkipThoughts`.
+        word_size, hidden_size, max_words, condition_every_step, cell, placement, recurrent_products: see `SkipThoughts`.
     """
 
     def __init__(
@@ -40,13 +40,15 @@ class SkipThoughtsNet(nn.Module):
         condition_every_step: bool,
         cell: str,
         placement: str,
+        recurrent_products: str,
     ) -> None:
         super().__init__()
         word, hidden = word_size, hidden_size
         inputs = word + hidden if condition_every_step else word
         self.condition_every_step = condition_every_step
-        self.encoder = SentenceEncoder(vocabulary, word, hidden, max_words, norm, cell, placement)
-        self.before, self.after = (recurrent(cell, placement, inputs, hidden, norm, max_t=max_words) for _ in range(2))
+        self.encoder = SentenceEncoder(vocabulary, word, hidden, max_words, norm, cell, placement, recurrent_products)
+        options = {"max_t": max_words, "products": recurrent_products}
+        self.before, self.after = (recurrent(cell, placement, inputs, hidden, norm, **options) for _ in range(2))
         self.output = nn.utils.skip_init(nn.Linear, hidden, len(vocabulary))
 
         nn.init.uniform_(self.encoder.embedding.weight, -0.1, 0.1)

@@ -50,13 +50,15 @@ class SkipThoughts(Task):
         expand_vocabulary: for the probes, predict embeddings of unknown words from published word vectors.
         softmax_products: float32 | bfloat16, the number format of products in the output layer during training; bfloat16 takes
             half the time on processors that have it, see `lnexp.nn.ops.cross_entropy.linear_cross_entropy`.
+        recurrent_products: the same for the products of the recurrent layers, in training and evaluation; see
+            `lnexp.nn.recurrent_parameters.Options`.
         cell: gru (paper) | lstm | rnn. The sentence vector is the last hidden state; cell states of decoders start at 0.
         placement: where the norm stands, see `lnexp.tasks.recurrent`.
     """
 
     name = "skip_thoughts"
     revision = 1
-    later_knobs: ClassVar = {"cell": "gru", "placement": "all_gates"}
+    later_knobs: ClassVar = {"cell": "gru", "placement": "all_gates", "recurrent_products": "float32"}
     calibration = (40, 64)
     paper_data = ("bookcorpus",)
     curves: tuple[Curve, ...] = (
@@ -111,11 +113,13 @@ class SkipThoughts(Task):
         softmax_products: str,
         cell: str = "gru",
         placement: str = "all_gates",
+        recurrent_products: str = "float32",
     ) -> None:
         check_recurrent(cell, placement)
         check_choice("task.order", order, prose.ORDERS)
         check_choice("task.probes", probes, PROBES)
         check_choice("task.softmax_products", softmax_products, PRODUCTS)
+        check_choice("task.recurrent_products", recurrent_products, PRODUCTS)
         for key, size in {"max_words": max_words, "word_size": word_size, "hidden_size": hidden_size}.items():
             check_integer(f"task.{key}", size)
         check_integer("task.valid_triplets", valid_triplets, optional=True)
@@ -137,6 +141,7 @@ class SkipThoughts(Task):
             condition_every_step=condition_every_step,
             cell=cell,
             placement=placement,
+            recurrent_products=recurrent_products,
         )
         root = eval_root if probes in FOLDER else None
         self.sets = {} if probes == "none" else sentence_eval.load(root, setting.data_dir)

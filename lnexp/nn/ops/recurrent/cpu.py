@@ -5,6 +5,7 @@ A kernel for CUDA would be a file beside this one, `triton.py`, with the same tw
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,33 +14,48 @@ from torch import Tensor
 from lnexp.nn.csrc.build import library
 from lnexp.nn.ops.autograd import addressable, forms, vjp
 from lnexp.nn.ops.recurrent import cpu_call as call
-from lnexp.nn.ops.recurrent.interface import GATES, Inputs, Output, Stats, Weights
+from lnexp.nn.ops.recurrent.interface import GATES, Cell, Inputs, Output, Stats, Weights
 from lnexp.nn.ops.recurrent.reference import plain_function
 
 NORMS = {"lstm": ("none", "ln", "rms", "bn"), "gru": ("none", "ln", "rms"), "rnn": ("none", "ln", "rms")}
 PLACEMENTS = ("all_gates", "per_gate", "cell_only", "bias_inside", "gates_only")
 
 
-def fits(inputs: Inputs) -> bool:
-    """Whether `fused` can run this layer: the kernels know it, its tensors are `addressable`, and there is a compiler.
-
-    Not for an empty batch, a projection, a normalised cell that is carried on, or batch normalisation of a GRU, an RNN, the cell
-    alone or the gates alone.
-    """
-    cell, x_TBI = inputs.cell, inputs.x_TBI
-    tensors = [t for t in inputs.tensors if t is not None]
+def knows(cell: Cell) -> bool:
+    """Whether there is a kernel for this cell. Of bn: the LSTM with its norm on gates and cell."""
     return (
         cell.norm in NORMS.get(cell.kind, ())
         and cell.placement in PLACEMENTS
         and (cell.norm, cell.placement) not in (("bn", "cell_only"), ("bn", "gates_only"))
+    )
+
+
+def fits(inputs: Inputs) -> bool:
+    """Whether `fused` can run this layer: the kernels know it, its tensors are `addressable`, and there is a compiler.
+
+    Not for an empty batch or a projection.
+    """
+    cell, x_TBI = inputs.cell, inputs.x_TBI
+    tensors = [t for t in inputs.tensors if t is not None]
+    return (
+        knows(cell)
         and inputs.w.weight_hr is None
         and x_TBI.dtype in (torch.float32, torch.float64)
         and all(t.dtype == x_TBI.dtype for t in tensors)
+        and (cell.products == "float32" or x_TBI.dtype == torch.float32)
         and x_TBI.shape[0] > 0
         and x_TBI.shape[1] > 0
         and addressable([*tensors, inputs.lengths_B, *(inputs.stats or ())])
         and library() is not None
+        and (cell.products == "float32" or has_bfloat16_products())
     )
+
+
+@cache
+def has_bfloat16_products() -> bool:
+    """Whether there are kernels whose processor multiplies in bfloat16 (x86: avx512_bf16)."""
+    kernels = library()
+    return kernels is not None and bool(kernels.has_bfloat16_products())
 
 
 def fused(inputs: Inputs) -> Output:

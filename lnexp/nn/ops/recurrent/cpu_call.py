@@ -20,8 +20,8 @@ from lnexp.nn.ops.recurrent.workspace import Workspace
 KINDS = {"lstm": 0, "gru": 1, "rnn": 2}
 NORMS = {"none": 0, "ln": 1, "rms": 2, "bn": 3}
 FORWARD_ROWS = 512  # cases * steps whose input sums are one product: many enough for its speed, few enough for the cache
-BACKWARD_ROWS = 1024  # the same for the gradients of the weights, for each thread: they wait for one another after every chunk
-MOST_BACKWARD_ROWS = 4096
+BACKWARD_ROWS = 256  # the same for the gradients of the weights, for each thread: few enough for the second cache
+MOST_BACKWARD_ROWS = 2048
 FEW_INPUTS = 32  # up to here W_ih x is cheaper to compute again than to keep
 # fmt: off
 WHOLE_NUMBERS = [
@@ -48,6 +48,8 @@ class Call(ctypes.Structure):
         *((name, ctypes.c_int64) for name in WHOLE_NUMBERS),
         ("eps", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in POINTERS),
+        ("turn", ctypes.c_int64),
+        ("bfloat16", ctypes.c_int64),
     ]
 
 
@@ -128,6 +130,7 @@ def describe(run: Sequence, stats: Stats | None, rows: int) -> tuple[Call, dict[
         x_case=tensors["x"].stride(1),
         chunk=steps_at_once(rows, T, B),
         eps=cell.eps,
+        bfloat16=cell.products == "bfloat16",
         **{name: address(t) for name, t in tensors.items()},
     )
     return call, tensors

@@ -15,6 +15,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from lnexp.nn.csrc.build import library
 from lnexp.nn.ops.autograd import addressable
@@ -28,9 +29,8 @@ Kept = tuple[Tensor, Tensor | None, Tensor | None]  # sums_x_BG, sums_h_BG, mome
 def fits(cell: Cell, w: Weights, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None) -> bool:
     """Whether the kernels can do this step; never with LNEXP_FUSED=0. Of bn only the LSTM, with both its gates and its cell."""
     return (
-        cell.norm in cpu.NORMS.get(cell.kind, ())
-        and cell.placement in cpu.PLACEMENTS
-        and (cell.norm, cell.placement) not in (("bn", "cell_only"), ("bn", "gates_only"))
+        cpu.knows(cell)
+        and cell.products == "float32"
         and w.weight_hr is None
         and x_BI.shape[0] > 0
         and reachable(x_BI, h_BH, c_BH, *w)
@@ -119,12 +119,12 @@ def forward(
     """The new states, the statistics of the batch (norm "bn" without `population`), and what `backward` needs."""
     B, H = h_BH.shape
     G, new = w.weight_hh.shape[0], x_BI.new_empty
-    sums_x_BG = x_BI @ w.weight_ih.t() if w.bias_in is None else torch.addmm(w.bias_in, x_BI, w.weight_ih.t())
+    sums_x_BG = linear(x_BI, w.weight_ih, w.bias_in)
     sums_h_BG = None
     if is_joint(cell):
         sums_x_BG.addmm_(h_BH, w.weight_hh.t())
     else:
-        sums_h_BG = h_BH @ w.weight_hh.t()
+        sums_h_BG = linear(h_BH, w.weight_hh)
     moments = new(B, 2 * GATES[cell.kind] + 1, 2) if cell.norm in ("ln", "rms") else None
     stats = None
     if cell.norm == "bn" and population is None:
@@ -157,7 +157,8 @@ def backward(
     """The gradients of x_BI, h_BH, c_BH and the weights, given those of the new states (None: zero)."""
     B, H = h_BH.shape
     G, new = w.weight_hh.shape[0], x_BI.new_empty
-    dh_BH, dc_BH = (new(B, H).zero_() if t is None else new(B, H).copy_(t) for t in d)  # the kernel overwrites them
+    # Copies, as the kernel overwrites them.
+    dh_BH, dc_BH = (new(B, H).zero_() if t is None else t.clone(memory_format=torch.contiguous_format) for t in d)
     dsums_x_BG = dsums_h_BG = new(B, G)
     if not is_joint(cell):
         dsums_h_BG = new(B, G)
@@ -172,12 +173,12 @@ def backward(
     execute("step_backward", call, x_BI.dtype)
     del alive
 
-    dx_BI = dsums_x_BG @ w.weight_ih if wanted[0] else None
+    dx_BI = torch.mm(dsums_x_BG, w.weight_ih) if wanted[0] else None
     dh0_BH = None
     if wanted[1]:  # the GRU also carries h on
         dh0_BH = torch.addmm(dh_BH, dsums_h_BG, w.weight_hh) if cell.kind == "gru" else dsums_h_BG @ w.weight_hh
-    dweight_ih = dsums_x_BG.t() @ x_BI if wanted[3] else None
-    dweight_hh = dsums_h_BG.t() @ h_BH if wanted[4] else None
+    dweight_ih = torch.mm(dsums_x_BG.t(), x_BI) if wanted[3] else None
+    dweight_hh = torch.mm(dsums_h_BG.t(), h_BH) if wanted[4] else None
     dbias_ih, dbias_hh, dgain_ih, dgain_hh, _, dgain_c, dbias_c = dparameters.split([G] * 5 + [H] * 2)
     dbias_in = None if w.bias_in is None else dsums_x_BG.sum(dim=0)
     every = [dweight_ih, dweight_hh, dbias_ih, dbias_hh, dbias_in, dgain_ih, dgain_hh, dgain_c, dbias_c, *[None] * 4]
@@ -205,15 +206,31 @@ class PackedWeights:
         # Scratch of one case: the summed inputs, the moments.
         self.sums = G if is_joint(cell) else 2 * G
         self.scratch = self.sums + (4 * GATES[cell.kind] + 2 if cell.norm in ("ln", "rms") else 0)
+        self.idle: dict[int, list[tuple[Call, Tensor]]] = {}  # calls and their scratch, by number of cases
+
+    def prepare(self, cases: int) -> tuple[Call, Tensor]:
+        """A call for that many cases but for states, input and threads, and its scratch."""
+        call, itemsize = Call.from_buffer_copy(self.call), self.dtype.itemsize
+        scratch = torch.empty(cases * self.scratch, dtype=self.dtype, device="cpu")
+        call.cases = cases
+        call.sums_x = scratch.data_ptr()
+        call.sums_h = call.sums_x + cases * (self.sums // 2) * itemsize
+        if self.scratch > self.sums:
+            call.moments = call.sums_x + cases * self.sums * itemsize
+        call.population = self.population is not None
+        return call, scratch
 
     def step(self, x_BI: Tensor, h_BH: Tensor, c_BH: Tensor | None, t: int) -> tuple[Tensor, Tensor | None]:
         """The new states. The arguments must be `reachable` and of the right shapes."""
         x_BI, h_BH, B = dense(x_BI), h_BH.contiguous(), x_BI.shape[0]
-        call, itemsize = Call.from_buffer_copy(self.call), self.dtype.itemsize
+        idle = self.idle.setdefault(B, [])
+        try:
+            call, scratch = idle.pop()  # nobody else has it: threads may step at the same time
+        except IndexError:
+            call, scratch = self.prepare(B)
         threads = torch.get_num_threads()
         call.threads = threads if self.population is not None else min(threads, B)
-        call.cases, call.x_case = B, x_BI.stride(0)
-        call.x, call.h0 = x_BI.data_ptr(), h_BH.data_ptr()
+        call.x_case, call.x, call.h0 = x_BI.stride(0), x_BI.data_ptr(), h_BH.data_ptr()
         h_new_BH, c_new_BH = torch.empty_like(h_BH), None
         call.out = call.h_n = h_new_BH.data_ptr()
         if c_BH is not None:
@@ -221,16 +238,12 @@ class PackedWeights:
             c_new_BH = torch.empty_like(c_BH)
             call.c0 = c_BH.data_ptr()
             call.cells = call.c_n = c_new_BH.data_ptr()
-        scratch = h_BH.new_empty(B * self.scratch)
-        call.sums_x = scratch.data_ptr()
-        call.sums_h = call.sums_x + B * (self.sums // 2) * itemsize
-        if self.scratch > self.sums:
-            call.moments = call.sums_x + B * self.sums * itemsize
         if self.population is not None:
-            call.population = True
             for name, rows in self.population._asdict().items():
                 if rows is not None:
-                    setattr(call, name, rows.data_ptr() + min(t, len(rows) - 1) * rows.stride(0) * itemsize)
+                    setattr(call, name, rows.data_ptr() + min(t, len(rows) - 1) * rows.stride(0) * self.dtype.itemsize)
         if self.run(ctypes.byref(call)):
             raise MemoryError("no memory left for a step of a recurrent cell")
+        call.turn ^= 1
+        idle.append((call, scratch))
         return h_new_BH, c_new_BH

@@ -21,6 +21,7 @@ PLACEMENTS = {
     "rnn": ("all_gates", "per_gate", "bias_inside"),
 }
 NONLINEARITIES = ("tanh", "relu")
+PRODUCTS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Cell:
             norm of the new cell; "carried_cell": LSTM, as "all_gates", but the next step gets the normalised cell.
         nonlinearity: of kind "rnn": "tanh" or "relu".
         unit_groups: norm "group": number of groups among the units of each gate, and of the cell.
+        products: "bfloat16": the factors of all products with weight_ih and weight_hh, and of their gradients, are rounded to
+            bfloat16, and their sums are in float32, as everything else. "float32": nothing is rounded, whatever the type.
 
     Raises:
         ValueError: a value that is not in these lists.
@@ -48,9 +51,10 @@ class Cell:
     placement: str = "all_gates"
     nonlinearity: str = "tanh"
     unit_groups: int = 1
+    products: str = "float32"
 
     def __post_init__(self) -> None:
-        choices = {"kind": tuple(GATES), "norm": CELL_NORMS, "nonlinearity": NONLINEARITIES}
+        choices = {"kind": tuple(GATES), "norm": CELL_NORMS, "nonlinearity": NONLINEARITIES, "products": PRODUCTS}
         for name, allowed in (choices | {"placement": PLACEMENTS.get(self.kind, ())}).items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)}: allowed are {', '.join(allowed)}")

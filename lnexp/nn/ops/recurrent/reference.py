@@ -69,18 +69,32 @@ def gru_step(cell: Cell, w: Weights, norm: Normalisation, x_BI: Tensor, h_BH: Te
 
 def rnn_step(cell: Cell, w: Weights, norm: Normalisation, x_BI: Tensor, h_BH: Tensor) -> Tensor:
     """Equation (4): one normalisation, of the sum of both terms. Returns the new h."""
-    a_BG = linear(x_BI, w.weight_ih, w.bias_in) + linear(h_BH, w.weight_hh)
+    a_BG = affine(product(cell, x_BI, w.weight_ih), None, w.bias_in) + product(cell, h_BH, w.weight_hh)
     a_BG = affine(affine(norm("hh", a_BG, cell.groups(h_BH.shape[1])), w.gain_hh, w.bias_hh), None, w.bias_ih)
     return a_BG.relu() if cell.nonlinearity == "relu" else a_BG.tanh()
 
 
 def summed_inputs(cell: Cell, w: Weights, norm: Normalisation, x_BI: Tensor, h_BH: Tensor) -> tuple[Tensor, Tensor]:
     """The two terms of (20) and (23)-(24): LN(W_ih x) and LN(W_hh h), each with its gain and bias."""
-    a_ih_BG, a_hh_BG = linear(x_BI, w.weight_ih, w.bias_in), linear(h_BH, w.weight_hh)
+    a_ih_BG, a_hh_BG = affine(product(cell, x_BI, w.weight_ih), None, w.bias_in), product(cell, h_BH, w.weight_hh)
     if cell.gates_norm != "none":
         groups = cell.groups(len(w.weight_hh) // GATES[cell.kind])
         a_ih_BG, a_hh_BG = norm("ih", a_ih_BG, groups), norm("hh", a_hh_BG, groups)
     return affine(a_ih_BG, w.gain_ih, w.bias_ih), affine(a_hh_BG, w.gain_hh, w.bias_hh)
+
+
+def product(cell: Cell, x_BI: Tensor, weight_GI: Tensor) -> Tensor:
+    """x W^T; with products="bfloat16" of rounded factors, here and in the gradients of x and W."""
+    if cell.products == "float32":
+        return x_BI @ weight_GI.t()
+    a_BG = rounded(x_BI) @ rounded(weight_GI).t()
+    exact_BG = a_BG.bfloat16().to(a_BG.dtype)  # its gradient is rounded on the way back
+    return exact_BG + (a_BG - exact_BG).detach()
+
+
+def rounded(a: Tensor) -> Tensor:
+    """The nearest bfloat16, in the type of a; the gradient passes as it is."""
+    return a + (a.bfloat16().to(a.dtype) - a).detach()
 
 
 def linear(x_BI: Tensor, weight_GI: Tensor, bias_G: Tensor | None = None) -> Tensor:

@@ -1,0 +1,1 @@
+"""Images with class labels: MNIST, and folders of image files."""

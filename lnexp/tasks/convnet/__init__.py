@@ -1,0 +1,1 @@
+"""The convolutional net of section 6.7."""
