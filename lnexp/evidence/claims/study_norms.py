@@ -35,6 +35,6 @@ SECTION = Section(
     "Which norm for a recurrent net? (a study)",
     "The paper's conclusion recommends layer normalisation for recurrent nets.",
     "short runs, 600 to 1,500 updates",
-    "Every norm counts at the best of three rates, a factor of 4 apart, seed by seed.",
+    "Every norm counts at the best of three rates, a factor of 4 apart (reader: 2), seed by seed.",
     CLAIMS,
 )

@@ -5,7 +5,7 @@ from lnexp.evidence.claims.base import Claim, Section
 from lnexp.evidence.claims.study_tasks import PERMUTED, Arm, StudyTask, study_claim, tuned
 from lnexp.evidence.effects import Better, LosesLess
 
-MNIST = StudyTask("mnist", "MNIST", "valid/error", "lower", 0.003, (), 256, 128, "")  # margin: ERROR_4 of section 6.6
+MNIST = StudyTask("mnist", "MNIST", "valid/error", "lower", 0.003, (), (), 256, 128, "")  # margin: ERROR_4 of section 6.6
 MNIST_RATES = (0.00006, 0.00025, 0.001, 0.004)
 ONLINE_RATES = (0.00025, 0.001, 0.004, 0.016)
 SCALES = (0.001, 0.01, 0.1, 10.0, 100.0, 1.0)  # the last is what others are compared with

@@ -43,6 +43,6 @@ SECTION = Section(
     "Where in the cell? (a study)",
     "Not in the paper, which states one place for each model; its code and other libraries have others.",
     "short runs, 600 to 1,500 updates",
-    "Rates are three, a factor of 4 apart; each placement counts at its best one, seed by seed.",
+    "Rates are three, a factor of 4 apart (reader: 2); each placement counts at its best one, seed by seed.",
     CLAIMS,
 )
