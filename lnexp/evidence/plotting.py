@@ -205,7 +205,7 @@ def _columns(names: list[str], room: float) -> int:
 
 def provenance(frame: pd.DataFrame) -> str:
     """Scale, data and number of runs; of an analysis, number of measurements and seeds."""
-    if frame["task.name"].iloc[0].startswith("analysis_"):
+    if "task.name" in frame and frame["task.name"].iloc[0].startswith("analysis_"):
         seeds = sorted(frame["seed"].unique())
         return f"{frame['id'].nunique():,} computations, seeds {seeds[0]} to {seeds[-1]}"
     return f"{frame['scale'].iloc[0]} scale, data {frame['data'].iloc[0]}, {frame['id'].nunique()} runs"
