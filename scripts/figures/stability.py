@@ -84,6 +84,8 @@ def draw_jacobian(frame: pd.DataFrame) -> plt.Figure:
             ax.set_xticks(scales, [f"{s:g}" for s in scales])
     for ax in axes[1]:
         ax.set_xlabel("recurrent scale")
+        ax.set_yticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])
+        ax.yaxis.set_minor_formatter(plt.NullFormatter())
     for ax in axes[:, 0]:
         ax.set_ylabel("largest singular value")
     return finish(
@@ -91,7 +93,7 @@ def draw_jacobian(frame: pd.DataFrame) -> plt.Figure:
         frame,
         "Jacobian of one step: its largest singular value over the recurrent scale",
         "d states / d states after 50 steps, all eight cases together; geometric mean of five draws. Dotted: 1. Where W_hh h "
-        "is normalised by itself (LSTM, GRU), the recurrent scale has no effect.",
+        "is normalised by itself (LSTM, GRU), the recurrent scale has no effect before training.",
         lines=False,
     )
 
